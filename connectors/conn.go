@@ -1,0 +1,102 @@
+package connectors
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Conn is an open connection: what an action, a trigger or a probe speaks to its vendor through.
+type Conn struct {
+	App  Connector
+	URL  string // root of the vendor's API, without a trailing slash
+	Mode Mode
+	HTTP *http.Client // authorizes, paces, journals and bounds every call
+
+	Credentials Credentials
+	journal     Journal
+}
+
+// Effect makes a write through the journal. See Intent, Probe and Send.
+func (c Conn) Effect(ctx context.Context, in Intent, probe Probe, send Send) (Ref, error) {
+	return c.journal.Effect(ctx, in, probe, send)
+}
+
+// Credentials are a connection's form as filled in, by field key. Printing them prints the keys alone.
+type Credentials map[string]string
+
+// String names the fields, not the values.
+func (c Credentials) String() string {
+	return "credentials{" + strings.Join(slices.Sorted(maps.Keys(c)), " ") + "}"
+}
+
+// GoString is String.
+func (c Credentials) GoString() string { return c.String() }
+
+// Format keeps every verb from printing values.
+func (c Credentials) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
+
+// LogValue is String, for slog.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalJSON refuses: credentials leave memory only sealed.
+func (c Credentials) MarshalJSON() ([]byte, error) {
+	return nil, fmt.Errorf("credentials are not to be marshalled")
+}
+
+// Requester is a request as Authorize may change it.
+type Requester interface {
+	SetHeader(key, value string)
+}
+
+// Options are what Open needs beside the descriptor.
+type Options struct {
+	URL     string            // replaces the descriptor's BaseURL
+	Journal Journal           // keeps effects, attempts and the pace
+	Base    http.RoundTripper // nil: http.DefaultTransport
+	Log     *slog.Logger      // nil: no log
+	Observe func(Call)        // metrics; nil: none
+}
+
+// Open makes a Conn. It makes no call.
+func Open(app Connector, creds Credentials, o Options) (Conn, error) {
+	mode, err := app.Mode(creds)
+	if err != nil {
+		return Conn{}, err
+	}
+	url := o.URL
+	if url == "" {
+		url = app.BaseURL(creds)
+	}
+	if o.Base == nil {
+		o.Base = http.DefaultTransport
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	t := &transport{app: app, creds: creds, base: o.Base, journal: o.Journal, log: o.Log, observe: o.Observe}
+	return Conn{
+		App: app, URL: strings.TrimRight(url, "/"), Mode: mode, Credentials: creds, journal: o.Journal,
+		HTTP: &http.Client{
+			Transport: t, Timeout: app.Timeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Call is one call to a vendor, for history, logs and metrics. It holds no secret and no body.
+type Call struct {
+	App, Method, Path string
+	Write             bool
+	Status            int // zero when no answer came
+	RequestID         string
+	Started           time.Time
+	Took              time.Duration
+	Err               error // the transport's; a refusal by status is the connector's to read
+}

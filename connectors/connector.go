@@ -1,0 +1,237 @@
+// Package connectors says what a connector is: a descriptor value, its triggers and actions, the errors it
+// answers with, and the one transport through which it may speak to its vendor.
+//
+// A connector is plain functions. It holds no state, touches no database and never retries: the engine does,
+// through the Journal it implements.
+package connectors
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"tieline/connectors/schema"
+)
+
+// Connector describes one app: what it needs to connect, what starts a flow in it and what a flow can do in it.
+// Keys are stored in users' rows: renaming one is a migration.
+type Connector struct {
+	Key         string // lower case, stored: "stripe"
+	Name        string // as users see it: "Stripe"
+	Description string // one sentence
+	Category    string // "billing", "payments", "accounting", "built-in"
+	DocsURL     string
+
+	Auth []Field // the form a connection is made with, in order
+
+	// BaseURL is the root of the vendor's API for these credentials. A setting (TIELINE_STRIPE_URL) replaces it.
+	BaseURL func(Credentials) string
+	// Mode is read from the credentials alone, before any call is made.
+	Mode func(Credentials) (Mode, error)
+	// Authorize puts the credentials on a request. It is the only place that sees a secret on its way out.
+	Authorize func(ctx context.Context, r Requester, c Credentials) error
+	// Identify proves the credentials and says what they open. It makes reads only. An empty AccountID means the
+	// vendor would not say, and the form's account field is asked for.
+	Identify func(ctx context.Context, c Conn) (Identity, error)
+	// Account is the key of the field in which a user names the vendor account where Identify cannot read it.
+	Account string
+
+	Webhook  *Webhook // nil when the vendor calls nobody
+	Triggers []Trigger
+	Actions  []Action
+	Records  []Record // the kinds of record this app keeps that we map
+
+	// Timeout bounds one call, its reply read to the end. An effect's send_until is derived from it.
+	Timeout time.Duration
+	// Settle is how long after a write its vendor may still not show it to a read.
+	Settle time.Duration
+	// ReplaysKeys is how long the vendor answers a repeated idempotency key with the first answer. Zero: it does not,
+	// and only a probe can settle what became of a write.
+	ReplaysKeys time.Duration
+	// Rate is what one vendor account allows, over all its keys.
+	Rate func(Mode) Rate
+	// IsRead names calls that read although their method does not say so. GET and HEAD always do.
+	IsRead func(method, path string) bool
+}
+
+// Record is one kind of record an app keeps and we map.
+type Record struct {
+	Entity string // "customer"
+	Name   string // "Customer"
+	// URL is where a user sees the record in the app; empty when there is no such page.
+	URL func(mode Mode, id string) string
+}
+
+// Rate is a budget of calls.
+type Rate struct {
+	PerSecond float64
+	Burst     int // calls that may be made at once after a pause
+}
+
+// Mode tells a vendor's real data from its play data. The two never meet in one flow link.
+type Mode string
+
+// The modes.
+const (
+	Live Mode = "live"
+	Test Mode = "test"
+)
+
+// Field is one input of the form a connection is made with.
+type Field struct {
+	Key         string
+	Label       string
+	Help        string // what it is and where to find it
+	Placeholder string
+	Secret      bool
+	Optional    bool
+	Choices     []Choice // a drop-down when not empty
+}
+
+// Choice is one value of a drop-down.
+type Choice struct{ Value, Label string }
+
+// Identity is what a set of credentials opens.
+type Identity struct {
+	AccountID   string // the account's id at the vendor; two keys of one account give the same
+	Name        string // as the vendor shows it
+	Mode        Mode
+	Permissions []Permission
+}
+
+// Permission is one right a trigger, an action or the webhook needs at the vendor.
+type Permission struct {
+	Key     string   // the vendor's own name: "customers:write"
+	Label   string   // "Customers, write"
+	State   Grant    // as far as reads can tell
+	NeedFor []string // keys of triggers and actions, or "webhook"
+	Help    string   // how to grant it
+}
+
+// Grant says what we know of a permission.
+type Grant string
+
+// What is known of a permission. Rights to write cannot be tried without writing and stay UNKNOWN until used.
+const (
+	Granted Grant = "GRANTED"
+	Missing Grant = "MISSING"
+	Unknown Grant = "UNKNOWN"
+)
+
+// Trigger is what an app can start a flow with. It hears of it by webhook (Decode) and finds what was missed by
+// reading (List); both go through the same door and the same Decode.
+type Trigger struct {
+	Key         string // "customer.created", stored
+	Name        string
+	Description string
+	Entity      string   // the kind of record it is about
+	Events      []string // the vendor's event types the webhook must subscribe to
+	Output      *schema.Schema
+	Sample      json.RawMessage
+
+	// Decode turns a stored body, exactly as received or listed, into what happened. It is pure.
+	Decode func(body []byte) (Occurrence, error)
+	// List reads what happened since cursor, newest or oldest first as the vendor gives it. An empty cursor asks for
+	// the baseline: what is there already and so is not news, and where to go on from.
+	List func(ctx context.Context, c Conn, cursor string) (Page, error)
+	// Read fetches the record again, for when the body is thin, old, or rendered by another API version; nil when the
+	// body always says enough. It is called before a run's first step.
+	Read func(ctx context.Context, c Conn, o Occurrence) (Occurrence, error)
+	// Explain says why the event needs no action after all ("made by checkout session cs_1"), empty when it does. A flow
+	// that sets a hold asks after the hold has passed.
+	Explain func(ctx context.Context, c Conn, o Occurrence) (string, error)
+	// Every is how often List is asked while no webhook was ever seen, Calm how often afterwards.
+	Every, Calm time.Duration
+}
+
+// Page is a stretch of what List found.
+type Page struct {
+	Items  []Item
+	Cursor string // where the next call goes on
+	More   bool   // ask again at once
+	// Stop tells the poller that a page without anything new ends the walk: the vendor lists what changed last first.
+	Stop bool
+}
+
+// Item is one occurrence found by reading: what a webhook would have brought.
+type Item struct {
+	Envelope
+	Body []byte
+}
+
+// Occurrence is what happened, decoded.
+type Occurrence struct {
+	Payload any    // the trigger's output; becomes JSON
+	Record  Subject
+	Parent  *Subject // the record it hangs below: a Togai account's customer
+	// BusinessKey names the change itself, so that one change told twice under two event ids runs once: the record for
+	// what happens once, record and version for updates.
+	BusinessKey string
+	At          time.Time // the vendor's time
+	Cause       Cause
+	Thin        bool // the body does not say enough: Read must be called
+}
+
+// Subject names one record at the vendor.
+type Subject struct{ Entity, ID, Name string }
+
+// Cause is what the vendor tells about who made the change. The engine resolves it to an effect; alone it proves nothing.
+type Cause struct {
+	IdempotencyKey string  // of the call that caused it
+	Creation       bool    // it reports the record's creation
+	OwnIDs         []OwnID // ids found in the record that our own writes would have put there
+}
+
+// OwnID is a reference, found in a vendor's record, to a record elsewhere.
+type OwnID struct{ App, Entity, ID string }
+
+// Action is what a flow can do in an app.
+type Action struct {
+	Key         string // "customer.create", stored
+	Name        string
+	Description string
+	Help        string
+	Entity      string // the kind of record it writes or reads
+	Reads       bool   // it never writes
+	Input       *schema.Schema
+	Output      *schema.Schema
+	Sample      json.RawMessage // a valid input
+
+	// Run does it. in is JSON that was validated against Input; the answer is marshalled to JSON.
+	Run func(ctx context.Context, c Conn, in []byte) (any, error)
+}
+
+// Do describes an action; its schemas come from the types of fn. sample must be a valid input.
+func Do[In, Out any](key, name string, fn func(context.Context, Conn, In) (Out, error), sample In, opts ...func(*Action)) Action {
+	a := Action{
+		Key: key, Name: name, Input: schema.Of[In](), Output: schema.Of[Out](), Sample: mustJSON(sample),
+		Run: func(ctx context.Context, c Conn, raw []byte) (any, error) {
+			var in In
+			if err := json.Unmarshal(raw, &in); err != nil {
+				return nil, &Error{Kind: Invalid, Err: err}
+			}
+			return fn(ctx, c, in)
+		},
+	}
+	for _, o := range opts {
+		o(&a)
+	}
+	return a
+}
+
+// On describes a trigger whose payload is of type Out. sample must be a valid payload.
+func On[Out any](key, name string, decode func([]byte) (Occurrence, error), list func(context.Context, Conn, string) (Page, error), sample Out, opts ...func(*Trigger)) Trigger {
+	t := Trigger{Key: key, Name: name, Output: schema.Of[Out](), Sample: mustJSON(sample), Decode: decode, List: list}
+	for _, o := range opts {
+		o(&t)
+	}
+	return t
+}
+
+func mustJSON(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // a sample is a literal in a descriptor
+	}
+	return b
+}

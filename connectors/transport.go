@@ -1,0 +1,170 @@
+package connectors
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+// maxBody bounds what we send and what we read, in bytes.
+const maxBody = 16 << 20
+
+// Request is a write as it will be sent, without its Authorization. It is what an effect keeps for a resend.
+type Request struct {
+	Method string      `json:"method"`
+	Path   string      `json:"path"` // with its query, below the vendor's root
+	Header http.Header `json:"header,omitempty"`
+	Body   []byte      `json:"body,omitempty"`
+}
+
+// kept are the headers of a write that belong to what it says; the rest are the transport's own affair.
+var kept = []string{"Content-Type", "Accept", "Idempotency-Key", "Stripe-Version", "Zuora-Version"}
+
+// requestIDs are the headers in which vendors name a call.
+var requestIDs = []string{"Request-Id", "X-Request-Id", "Zuora-Request-Id", "X-Correlation-Id"}
+
+type transport struct {
+	app     Connector
+	creds   Credentials
+	base    http.RoundTripper
+	journal Journal
+	log     *slog.Logger
+	observe func(Call)
+}
+
+func (t *transport) reads(r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	return t.app.IsRead != nil && t.app.IsRead(r.Method, r.URL.Path)
+}
+
+// RoundTrip paces the call, hands a write to the journal before a byte leaves, and says honestly whether a call
+// that failed can have reached the vendor.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx := r.Context()
+	r = r.Clone(ctx)
+	write := !t.reads(r)
+	if err := t.journal.Pace(ctx); err != nil {
+		return nil, err
+	}
+	if write {
+		var err error
+		if r, err = t.commit(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.app.Authorize(ctx, header{r}, t.creds); err != nil {
+		return nil, err
+	}
+	return t.send(r, write)
+}
+
+// commit lets the journal keep the write, and gives back what it wants sent.
+func (t *transport) commit(ctx context.Context, r *http.Request) (*http.Request, error) {
+	w, ok := ctx.Value(writerKey{}).(Writer)
+	if !ok {
+		return nil, fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, ErrWriteOutsideEffect)
+	}
+	rendered := Request{Method: r.Method, Path: r.URL.RequestURI(), Header: http.Header{}}
+	for _, k := range kept {
+		if v := r.Header.Values(k); len(v) > 0 {
+			rendered.Header[k] = v
+		}
+	}
+	if r.Body != nil {
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+		_ = r.Body.Close()
+		if err != nil {
+			return nil, fmt.Errorf("reading the request: %w", err)
+		}
+		if len(body) > maxBody {
+			return nil, Errorf(Invalid, "the request is larger than %d bytes", maxBody)
+		}
+		rendered.Body = body
+	}
+	stored, err := w.Sending(ctx, rendered)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(stored.Path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the stored request: %w", err)
+	}
+	r.Method, r.URL.Path, r.URL.RawPath, r.URL.RawQuery = stored.Method, u.Path, u.RawPath, u.RawQuery
+	for _, k := range kept {
+		r.Header.Del(k)
+		for _, v := range stored.Header[k] {
+			r.Header.Add(k, v)
+		}
+	}
+	r.Body, r.ContentLength = http.NoBody, 0
+	if len(stored.Body) > 0 {
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(stored.Body)), int64(len(stored.Body))
+	}
+	r.GetBody = nil // net/http must never repeat a write by itself
+	return r, nil
+}
+
+func (t *transport) send(r *http.Request, write bool) (*http.Response, error) {
+	var left atomic.Bool // set once a byte may have left
+	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { left.Store(true) }})
+	call := Call{App: t.app.Key, Method: r.Method, Path: r.URL.Path, Write: write, Started: time.Now()}
+	res, err := t.base.RoundTrip(r.WithContext(ctx))
+	if err == nil {
+		call.Status = res.StatusCode
+		for _, h := range requestIDs {
+			if call.RequestID = res.Header.Get(h); call.RequestID != "" {
+				break
+			}
+		}
+		// The reply is read here, so that one that breaks off is the transport's failure and the call's time is whole.
+		var body []byte
+		body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+		_ = res.Body.Close()
+		res.Body = io.NopCloser(bytes.NewReader(body))
+		if err == nil && len(body) > maxBody {
+			err = fmt.Errorf("the reply is larger than %d bytes", maxBody)
+		}
+	}
+	call.Took = time.Since(call.Started)
+	if err != nil {
+		err = lost(r.Context(), t.app.Name, err, write && left.Load())
+		call.Err = err
+	}
+	t.journal.Called(r.Context(), call)
+	if t.observe != nil {
+		t.observe(call)
+	}
+	t.log.LogAttrs(r.Context(), slog.LevelDebug, "vendor call", slog.String("app", call.App), slog.String("method", call.Method),
+		slog.String("path", call.Path), slog.Int("status", call.Status), slog.Duration("took", call.Took), slog.String("request_id", call.RequestID))
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// lost says what a call without an answer means.
+func lost(ctx context.Context, app string, err error, maybeDone bool) error {
+	kind := Unavailable
+	if maybeDone {
+		kind = OutcomeUnknown
+	}
+	why := "the connection broke off"
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+		why = "no answer came in time"
+	}
+	return &Error{Kind: kind, Err: fmt.Errorf("%s: %s: %w", app, why, err)}
+}
+
+type header struct{ r *http.Request }
+
+func (h header) SetHeader(k, v string) { h.r.Header.Set(k, v) }

@@ -1,0 +1,51 @@
+package connectors
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Webhook says how a vendor's calls are believed and how our endpoint gets there.
+type Webhook struct {
+	// Open checks the signature over the raw bytes and reads the envelope. Any of the secrets may match, as two are valid
+	// while one is rotated. It answers ErrBadSignature, ErrTooOld, ErrTooNew or ErrMalformed.
+	Open func(d Delivery, secrets []string) (Envelope, error)
+	// Register makes sure exactly one endpoint of ours is there, and answers with its id and secret. It is called within
+	// an effect of the connection. nil: the vendor has no API for it, and the user is told URL and events.
+	Register func(ctx context.Context, c Conn, e Endpoint) (Registration, error)
+	// Remove takes the endpoint away; one that is gone already is no error.
+	Remove func(ctx context.Context, c Conn, id string) error
+	// Unsigned vendors sign nothing: the token in the URL is all there is, and no secret is asked for.
+	Unsigned bool
+	// Help tells a user how to set the endpoint up by hand.
+	Help string
+}
+
+// Delivery is one call to a webhook, as it came.
+type Delivery struct {
+	Header     http.Header
+	Body       []byte
+	ReceivedAt time.Time
+}
+
+// Envelope is what intake must know of a delivery before anything is decoded.
+type Envelope struct {
+	Trigger   string // key of the trigger it is for; empty when nothing uses its type
+	DedupeKey string // the vendor's event id, else what the connector derives from trigger, record and version
+	Type      string // the vendor's own name for it
+	Mode      Mode   // empty when the vendor does not say
+	At        time.Time
+}
+
+// Endpoint is the webhook we want to have at the vendor.
+type Endpoint struct {
+	ConnectionID string // put where the vendor keeps notes, so that leftovers are recognised
+	URL          string
+	Events       []string
+	Generation   int    // raised after each delete, so that a replayed answer never describes a dead endpoint
+	KnownID      string // the endpoint we believe to have, with its secret in our hands
+}
+
+// Registration is what registering answered. Secret is empty when the endpoint of KnownID was kept.
+type Registration struct{ ID, Secret string }
