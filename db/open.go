@@ -1,0 +1,88 @@
+// Package db keeps Tieline's rows: one file per noun, each query taking a bun.IDB and the organization it is for.
+// Writes that belong together, River's jobs included, go through InTx.
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+)
+
+const (
+	defaultMaxConns = 16              // of a process; River's listener and our feed's come on top
+	pingTimeout     = 5 * time.Second // a database that does not answer by then is named as such
+)
+
+// DB is one pool seen two ways: by bun for our rows, by pgx for River.
+type DB struct {
+	*bun.DB
+	Pool *pgxpool.Pool
+}
+
+// Option changes how Open connects.
+type Option func(*pgxpool.Config)
+
+// MaxConns limits the pool to n connections. The default is 16.
+func MaxConns(n int) Option {
+	return func(c *pgxpool.Config) { c.MaxConns = int32(n) }
+}
+
+// AppName is what pg_stat_activity shows for our connections. The default is "tieline".
+func AppName(name string) Option {
+	return func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["application_name"] = name }
+}
+
+// Open connects to the Postgres at address (a URL or a DSN) and makes sure it answers.
+// Sessions run in UTC and times are read in UTC. An error never contains the password.
+func Open(ctx context.Context, address string, opts ...Option) (*DB, error) {
+	cfg, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		return nil, errors.New("DATABASE_URL is not a Postgres URL such as postgres://user:password@host:5432/tieline")
+	}
+	cfg.MaxConns = defaultMaxConns
+	cfg.ConnConfig.RuntimeParams["application_name"] = "tieline"
+	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	// bun prints values into the SQL, so each of its statements would become a prepared one and push others out.
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	cfg.AfterConnect = readTimesInUTC
+	for _, opt := range opts {
+		opt(cfg)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	if err := pool.Ping(pingCtx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("the database %s does not answer: %w", where(cfg.ConnConfig), err)
+	}
+	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New()), Pool: pool}, nil
+}
+
+// Close waits for borrowed connections and closes the pool. Stop River and listeners first.
+func (d *DB) Close() error {
+	err := d.DB.Close()
+	d.Pool.Close()
+	return err
+}
+
+func readTimesInUTC(_ context.Context, conn *pgx.Conn) error {
+	conn.TypeMap().RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+	return nil
+}
+
+func where(c *pgx.ConnConfig) string {
+	return fmt.Sprintf("%q at %s:%d", c.Database, c.Host, c.Port)
+}
