@@ -1,0 +1,142 @@
+package stripesim
+
+import (
+	"cmp"
+	"maps"
+	"regexp"
+)
+
+func checkoutSessions(s *Sim) {
+	known := paging(params{"customer": text, "customer_details": hash(params{"email": text}), "payment_intent": text, "payment_link": text,
+		"status": oneOf("complete", "expired", "open"), "subscription": text, "created": moment})
+	s.router.handle("GET /v1/checkout/sessions", route{params: known, run: func(c *call) (any, error) {
+		return c.list("checkout.session", "/v1/checkout/sessions", func(o object) bool {
+			for _, f := range []string{"customer", "payment_intent", "payment_link", "status", "subscription"} {
+				if c.in[f] != nil && c.in[f] != o[f] {
+					return false
+				}
+			}
+			want, _ := c.in["customer_details"].(object)
+			return want == nil || o["customer_details"].(object)["email"] == want["email"]
+		})
+	}})
+	s.router.handle("GET /v1/checkout/sessions/{id}", route{params: params{"expand": list(text)}, run: func(c *call) (any, error) { return c.live("checkout.session") }})
+	s.router.handle("GET /v1/checkout/sessions/{id}/line_items", route{params: paging(nil), run: func(c *call) (any, error) {
+		o, err := c.live("checkout.session")
+		if err != nil {
+			return nil, err
+		}
+		return o["line_items"], nil
+	}})
+}
+
+// Checkout is what a buyer does with a payment link.
+type Checkout struct {
+	Link              string            `json:"payment_link"` // any id
+	Email             string            `json:"email"`
+	Name              string            `json:"name"`
+	ClientReferenceID string            `json:"client_reference_id"` // dropped when it has a character that links do not take
+	Metadata          map[string]string `json:"metadata"`            // of the link, which its sessions copy
+	Mode              string            `json:"mode"`                // payment, subscription
+	Currency          string            `json:"currency"`
+	Items             []Item            `json:"items"`
+	Delayed           bool              `json:"delayed"` // completed unpaid; SettleCheckout says how it ends
+}
+
+// Item is one line of a checkout.
+type Item struct {
+	Price       string `json:"price"`
+	Product     string `json:"product"`
+	LookupKey   string `json:"lookup_key"`
+	Description string `json:"description"`
+	Quantity    int64  `json:"quantity"`
+	Amount      int64  `json:"amount"` // of the line, in minor units
+}
+
+var referenceable = regexp.MustCompile(`^[A-Za-z0-9_-]{1,200}$`)
+
+// Complete makes a customer and a completed session, as a buyer's visit in test mode does, and returns the session.
+func (a *Account) Complete(in Checkout) map[string]any {
+	a.sim.mu.Lock()
+	defer a.sim.mu.Unlock()
+	c := a.someone(false)
+	return c.complete(in)
+}
+
+func (c *call) complete(in Checkout) object {
+	c.in = object{"email": nilIfEmpty(in.Email), "name": nilIfEmpty(in.Name)}
+	made, _ := c.createCustomer() // fails for bad ids only
+	customer := made.(object)
+	in.Mode, in.Currency = cmp.Or(in.Mode, "payment"), cmp.Or(in.Currency, "usd")
+	lines, total := lineItems(in)
+	status := "paid"
+	if in.Delayed {
+		status = "unpaid"
+	} else if total == 0 {
+		status = "no_payment_required"
+	}
+	data := object{}
+	for k, v := range in.Metadata {
+		data[k] = v
+	}
+	o := object{
+		"id": "cs_test_a1" + random(58), "object": "checkout.session", "amount_subtotal": total, "amount_total": total, "client_reference_id": nil,
+		"created": c.now.Unix(), "currency": in.Currency, "customer": customer["id"], "customer_creation": "always",
+		"customer_details": object{"address": nil, "email": nilIfEmpty(in.Email), "name": nilIfEmpty(in.Name), "phone": nil, "tax_exempt": "none", "tax_ids": []any{}},
+		"customer_email":   nil, "expires_at": c.now.Unix() + 24*3600, "invoice": nil, "line_items": lines, "livemode": c.book.livemode, "metadata": data,
+		"mode": in.Mode, "payment_intent": nil, "payment_link": nilIfEmpty(in.Link), "payment_status": status, "status": "complete", "subscription": nil,
+		"cancel_url": nil, "success_url": nil, "url": nil,
+	}
+	if referenceable.MatchString(in.ClientReferenceID) {
+		o["client_reference_id"] = in.ClientReferenceID
+	}
+	if in.Mode == "subscription" {
+		o["subscription"] = "sub_1" + random(23)
+	} else if total > 0 {
+		o["payment_intent"] = "pi_3" + random(23)
+	}
+	c.book.put(o, c.now)
+	c.emit("checkout.session.completed", o, nil)
+	return o
+}
+
+func lineItems(in Checkout) (lines object, total int64) {
+	if in.Items == nil {
+		in.Items = []Item{{Description: "Plan", Amount: 1000}}
+	}
+	data := []object{}
+	for _, i := range in.Items {
+		n := max(i.Quantity, 1)
+		total += i.Amount
+		price := object{
+			"id": cmp.Or(i.Price, "price_1"+random(23)), "object": "price", "active": true, "billing_scheme": "per_unit", "currency": in.Currency,
+			"lookup_key": nilIfEmpty(i.LookupKey), "metadata": object{}, "nickname": nil, "product": cmp.Or(i.Product, "prod_"+random(14)),
+			"recurring": nil, "tiers_mode": nil, "type": "one_time", "unit_amount": i.Amount / n,
+		}
+		if in.Mode == "subscription" {
+			price["type"], price["recurring"] = "recurring", object{"interval": "month", "interval_count": 1, "usage_type": "licensed", "aggregate_usage": nil}
+		}
+		data = append(data, object{"id": "li_1" + random(23), "object": "item", "amount_discount": 0, "amount_subtotal": i.Amount, "amount_tax": 0,
+			"amount_total": i.Amount, "currency": in.Currency, "description": i.Description, "price": price, "quantity": n})
+	}
+	return object{"object": "list", "data": data, "has_more": false, "url": "/v1/checkout/sessions/line_items"}, total
+}
+
+// SettleCheckout ends a delayed payment.
+func (a *Account) SettleCheckout(session string, paid bool) error {
+	a.sim.mu.Lock()
+	defer a.sim.mu.Unlock()
+	c := a.someone(false)
+	c.id = session
+	old, err := c.live("checkout.session")
+	if err != nil {
+		return err
+	}
+	o, typ := maps.Clone(old), "checkout.session.async_payment_failed"
+	if paid {
+		o["payment_status"], typ = "paid", "checkout.session.async_payment_succeeded"
+	}
+	c.book.put(o, c.now)
+	c.emit(typ, o, nil)
+	return nil
+}
