@@ -1,0 +1,168 @@
+package togaisim
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	"tieline/connectors/sim"
+)
+
+// Customers returns the first organization's customers, by id.
+func (s *Sim) Customers() []Customer { return s.first().Customers() }
+
+// Accounts returns the first organization's accounts, by id.
+func (s *Sim) Accounts() []Account { return s.first().Accounts() }
+
+// Settings returns the first organization's settings, by key.
+func (s *Sim) Settings() []Setting { return s.first().Settings() }
+
+// Customers returns a copy of all customers, by id.
+func (o *Organization) Customers() []Customer { return snapshot(o, o.customersByID) }
+
+// Accounts returns a copy of all accounts, by id.
+func (o *Organization) Accounts() []Account { return snapshot(o, o.accountsByID) }
+
+// Settings returns a copy of all settings, by key.
+func (o *Organization) Settings() []Setting { return snapshot(o, o.settingsByKey) }
+
+func (o *Organization) customersByID() map[string]*Customer { return o.customers }
+func (o *Organization) accountsByID() map[string]*Account   { return o.accounts }
+func (o *Organization) settingsByKey() map[string]*Setting  { return o.settings }
+
+// snapshot copies under the lock: the map itself is replaced by a reset.
+func snapshot[T any](o *Organization, rows func() map[string]*T) []T {
+	o.sim.mu.Lock()
+	defer o.sim.mu.Unlock()
+	m := rows()
+	out := make([]T, 0, len(m))
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, *m[key])
+	}
+	return out
+}
+
+// state is every record by organization.
+func (s *Sim) state() any {
+	s.mu.Lock()
+	orgs := slices.Clone(s.orgs)
+	s.mu.Unlock()
+	out := map[string]any{}
+	for _, o := range orgs {
+		out[o.ID] = map[string]any{"customers": o.Customers(), "accounts": o.Accounts(), "settings": o.Settings()}
+	}
+	return out
+}
+
+// CreateAccount makes an account by hand, as a person in Togai's console; body is that of POST /accounts.
+// A customer that does not exist yet is made with the same name.
+func (o *Organization) CreateAccount(body map[string]any) (Account, error) {
+	customer, _ := body["customerId"].(string)
+	o.sim.mu.Lock()
+	defer o.sim.mu.Unlock()
+	if o.customers[cmp.Or(customer, "?")] != nil {
+		var a Account
+		return a, o.byHand("/accounts", body, &a)
+	}
+	account := maps.Clone(body)
+	delete(account, "customerId")
+	email, address := body["primaryEmail"], body["address"]
+	if email == nil {
+		email = "billing@example.com"
+	}
+	if address == nil {
+		address = map[string]any{}
+	}
+	if customer == "" {
+		customer, _ = body["id"].(string)
+	}
+	var made struct{ Account Account }
+	err := o.byHand("/customers", map[string]any{"id": customer, "name": body["name"], "primaryEmail": email, "address": address, "account": account}, &made)
+	return made.Account, err
+}
+
+// CreateAccount makes one by hand in the first organization.
+func (s *Sim) CreateAccount(body map[string]any) (Account, error) {
+	return s.first().CreateAccount(body)
+}
+
+// byHand runs a POST without the protocol around it. Sim.mu is held.
+func (o *Organization) byHand(path string, body, into any) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	for _, rt := range o.sim.routes {
+		if rt.method == http.MethodPost && slices.Equal(rt.path, segments(path)) {
+			out, err := rt.run(&call{sim: o.sim, org: o, body: raw, now: o.sim.Clock.Now()})
+			if err != nil {
+				return err
+			}
+			raw, err := json.Marshal(out)
+			if err != nil {
+				return err
+			}
+			return json.Unmarshal(raw, into)
+		}
+	}
+	return fmt.Errorf("no POST %s", path)
+}
+
+func (s *Sim) named(id string) (*Organization, error) {
+	if id == "" {
+		return s.first(), nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.orgs {
+		if o.ID == id {
+			return o, nil
+		}
+	}
+	return nil, fmt.Errorf("no organization %q", id)
+}
+
+// control adds Togai's own calls to the control API. An empty organization is the first one.
+func (s *Sim) control() {
+	type made struct {
+		Organization string `json:"organization"`
+		Token        string `json:"token"`
+	}
+	sim.Control(s.Core, "POST /_sim/organizations", func(*http.Request, struct{}) (any, error) {
+		o := s.Organization()
+		return made{o.ID, o.Token()}, nil
+	})
+	sim.Control(s.Core, "POST /_sim/tokens", func(_ *http.Request, in struct {
+		Organization string `json:"organization"`
+	}) (any, error) {
+		o, err := s.named(in.Organization)
+		if err != nil {
+			return nil, err
+		}
+		return made{o.ID, o.Token()}, nil
+	})
+	sim.Control(s.Core, "POST /_sim/targets", func(_ *http.Request, in struct {
+		Organization string `json:"organization"`
+		Target
+	}) (any, error) {
+		o, err := s.named(in.Organization)
+		if err != nil {
+			return nil, err
+		}
+		o.Target(in.URL, in.Secret, in.Types...)
+		return struct{}{}, nil
+	})
+	sim.Control(s.Core, "POST /_sim/accounts", func(_ *http.Request, in struct {
+		Organization string         `json:"organization"`
+		Account      map[string]any `json:"account"`
+	}) (any, error) {
+		o, err := s.named(in.Organization)
+		if err != nil {
+			return nil, err
+		}
+		return o.CreateAccount(in.Account)
+	})
+}
