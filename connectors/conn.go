@@ -28,6 +28,16 @@ func (c Conn) Effect(ctx context.Context, in Intent, probe Probe, send Send) (Re
 	return c.journal.Effect(ctx, in, probe, send)
 }
 
+// Hide takes the connection's secrets out of a text that came from outside, such as a vendor's message.
+func (c Conn) Hide(text string) string {
+	for _, f := range c.App.Auth {
+		if v := strings.TrimSpace(c.Credentials[f.Key]); f.Secret && v != "" {
+			text = strings.ReplaceAll(text, v, "(secret)")
+		}
+	}
+	return text
+}
+
 // Credentials are a connection's form as filled in, by field key. Printing them prints the keys alone.
 type Credentials map[string]string
 

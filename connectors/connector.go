@@ -150,6 +150,7 @@ type Page struct {
 	Cursor string // where the next call goes on
 	More   bool   // ask again at once
 	// Stop tells the poller that a page without anything new ends the walk: the vendor lists what changed last first.
+	// The next walk then begins with the cursor that this one began with.
 	Stop bool
 }
 
@@ -161,7 +162,7 @@ type Item struct {
 
 // Occurrence is what happened, decoded.
 type Occurrence struct {
-	Payload any    // the trigger's output; becomes JSON
+	Payload any // the trigger's output; becomes JSON
 	Record  Subject
 	Parent  *Subject // the record it hangs below: a Togai account's customer
 	// BusinessKey names the change itself, so that one change told twice under two event ids runs once: the record for

@@ -66,7 +66,7 @@ type Ref struct {
 	Name       string            `json:"name,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"` // worth showing: "url", "number"
 	With       []Slot            `json:"with,omitempty"`       // what else the same write made
-	Adopted    bool              `json:"-"`                    // it was there already
+	Adopted    bool              `json:"adopted,omitempty"`    // it was there already, and was not written
 }
 
 // Probe looks for what a write with an unknown outcome may have left. key is the idempotency key it was sent with.

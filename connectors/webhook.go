@@ -11,8 +11,8 @@ type Webhook struct {
 	// Open checks the signature over the raw bytes and reads the envelope. Any of the secrets may match, as two are valid
 	// while one is rotated. It answers ErrBadSignature, ErrTooOld, ErrTooNew or ErrMalformed.
 	Open func(d Delivery, secrets []string) (Envelope, error)
-	// Register makes sure exactly one endpoint of ours is there, and answers with its id and secret. It is called within
-	// an effect of the connection. nil: the vendor has no API for it, and the user is told URL and events.
+	// Register makes sure exactly one endpoint of ours is there, and answers with its id and secret. Its writes are
+	// effects of the connection. nil: the vendor has no API for it, and the user is told URL and events.
 	Register func(ctx context.Context, c Conn, e Endpoint) (Registration, error)
 	// Remove takes the endpoint away; one that is gone already is no error.
 	Remove func(ctx context.Context, c Conn, id string) error
@@ -43,9 +43,12 @@ type Endpoint struct {
 	ConnectionID string // put where the vendor keeps notes, so that leftovers are recognised
 	URL          string
 	Events       []string
-	Generation   int    // raised after each delete, so that a replayed answer never describes a dead endpoint
-	KnownID      string // the endpoint we believe to have, with its secret in our hands
+	// Generation names one attempt to have an endpoint, so that a replayed answer never describes a dead one: it is raised
+	// with each new wish (another URL, other events, an endpoint that went missing) and kept when the same is tried again.
+	Generation int
+	KnownID    string // the endpoint we believe to have, with its secret in our hands
 }
 
-// Registration is what registering answered. Secret is empty when the endpoint of KnownID was kept.
+// Registration is what registering answered. Secret is empty when the endpoint of KnownID was kept. An empty Secret with
+// any other ID means that this generation's endpoint is gone or its secret is lost: raise Generation and register again.
 type Registration struct{ ID, Secret string }
