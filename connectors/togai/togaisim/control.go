@@ -97,7 +97,7 @@ func (o *Organization) byHand(path string, body, into any) error {
 	}
 	for _, rt := range o.sim.routes {
 		if rt.method == http.MethodPost && slices.Equal(rt.path, segments(path)) {
-			out, err := rt.run(&call{sim: o.sim, org: o, body: raw, now: o.sim.Clock.Now()})
+			out, err := rt.run(&call{sim: o.sim, org: o, body: raw, now: o.sim.Clock.Now().UTC()})
 			if err != nil {
 				return err
 			}

@@ -69,7 +69,7 @@ func (s *Sim) handle(method, path string, status int, run func(*call) (any, erro
 }
 
 func (s *Sim) find(r *http.Request) (route, string, bool) {
-	got := segments(r.URL.Path)
+	got := segments(r.URL.EscapedPath()) // ids are free text, slashes included
 next:
 	for _, rt := range s.routes {
 		if rt.method != r.Method || len(rt.path) != len(got) {
@@ -78,7 +78,7 @@ next:
 		id := ""
 		for i, want := range rt.path {
 			if want == "{id}" {
-				id = got[i]
+				id, _ = url.PathUnescape(got[i]) // a request's path is well escaped
 			} else if want != got[i] {
 				continue next
 			}
@@ -112,7 +112,7 @@ func (s *Sim) serve(r *http.Request) sim.Answer {
 	return s.Commit(func(r *http.Request) sim.Answer {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		c := &call{sim: s, org: g.org, id: id, token: token, query: r.URL.Query(), body: body, now: s.Clock.Now()}
+		c := &call{sim: s, org: g.org, id: id, token: token, query: r.URL.Query(), body: body, now: s.Clock.Now().UTC()}
 		out, err := rt.run(c)
 		var e *Error
 		switch {

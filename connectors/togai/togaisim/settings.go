@@ -40,7 +40,13 @@ func (s *Setting) has(filter, value string) bool {
 func settings(s *Sim) {
 	s.handle("POST", "/settings", http.StatusCreated, (*call).createSetting)
 	s.handle("GET", "/settings", http.StatusOK, func(c *call) (any, error) {
-		return list(c, c.org.settings, strings.Join(filters(c.query), " ")) // any combination
+		names := filters(c.query) // any combination of these
+		for _, n := range names {
+			if err := among("filter", n, "entity_id", "entity_type", "namespace", "setting_id"); err != nil {
+				return nil, err
+			}
+		}
+		return list(c, c.org.settings, strings.Join(names, " "))
 	})
 	s.handle("GET", "/settings/{id}", http.StatusOK, func(c *call) (any, error) { return c.setting() })
 	s.handle("PATCH", "/settings/{id}", http.StatusCreated, (*call).updateSetting) // 201, so the vendor's spec says
