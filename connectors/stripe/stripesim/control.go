@@ -50,7 +50,7 @@ func (a *Account) All(kind string) []map[string]any {
 
 func (s *Sim) find(id string) (*Account, error) {
 	if id == "" {
-		return s.first(), nil
+		return s.First(), nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

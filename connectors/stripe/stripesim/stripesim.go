@@ -109,9 +109,10 @@ func (s *Sim) Account() *Account {
 }
 
 // Key returns a new test key of the first account, which is made if there is none.
-func (s *Sim) Key() string { return s.first().Key() }
+func (s *Sim) Key() string { return s.First().Key() }
 
-func (s *Sim) first() *Account {
+// First returns the first account, which is made if there is none.
+func (s *Sim) First() *Account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.accounts) == 0 {

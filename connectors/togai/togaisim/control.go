@@ -12,13 +12,13 @@ import (
 )
 
 // Customers returns the first organization's customers, by id.
-func (s *Sim) Customers() []Customer { return s.first().Customers() }
+func (s *Sim) Customers() []Customer { return s.First().Customers() }
 
 // Accounts returns the first organization's accounts, by id.
-func (s *Sim) Accounts() []Account { return s.first().Accounts() }
+func (s *Sim) Accounts() []Account { return s.First().Accounts() }
 
 // Settings returns the first organization's settings, by key.
-func (s *Sim) Settings() []Setting { return s.first().Settings() }
+func (s *Sim) Settings() []Setting { return s.First().Settings() }
 
 // Customers returns a copy of all customers, by id.
 func (o *Organization) Customers() []Customer { return snapshot(o, o.customersByID) }
@@ -86,7 +86,7 @@ func (o *Organization) CreateAccount(body map[string]any) (Account, error) {
 
 // CreateAccount makes one by hand in the first organization.
 func (s *Sim) CreateAccount(body map[string]any) (Account, error) {
-	return s.first().CreateAccount(body)
+	return s.First().CreateAccount(body)
 }
 
 // byHand runs a POST without the protocol around it. Sim.mu is held.
@@ -113,7 +113,7 @@ func (o *Organization) byHand(path string, body, into any) error {
 
 func (s *Sim) named(id string) (*Organization, error) {
 	if id == "" {
-		return s.first(), nil
+		return s.First(), nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

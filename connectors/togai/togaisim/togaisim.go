@@ -99,7 +99,7 @@ func (s *Sim) Organization() *Organization {
 }
 
 // Token returns a new secret key of the first organization, which is made if there is none.
-func (s *Sim) Token() string { return s.first().Token() }
+func (s *Sim) Token() string { return s.First().Token() }
 
 // Token returns a new secret key.
 func (o *Organization) Token() string {
@@ -117,7 +117,8 @@ func (s *Sim) Revoke(token string) {
 	delete(s.tokens, token)
 }
 
-func (s *Sim) first() *Organization {
+// First returns the first organization, which is made if there is none.
+func (s *Sim) First() *Organization {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.orgs) == 0 {

@@ -46,7 +46,7 @@ func (o *Organization) Target(url, secret string, types ...string) {
 }
 
 // Target adds one to the first organization.
-func (s *Sim) Target(url, secret string, types ...string) { s.first().Target(url, secret, types...) }
+func (s *Sim) Target(url, secret string, types ...string) { s.First().Target(url, secret, types...) }
 
 func (c *call) emit(typ string, data any) {
 	id := newID("event")
