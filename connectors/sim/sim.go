@@ -46,7 +46,7 @@ type Config struct {
 // Stages of a request at which OnRequest is told.
 const (
 	Arrived   = "arrived"   // read, nothing done
-	Committed = "committed" // done, and stored under its idempotency key if the vendor has them not yet
+	Committed = "committed" // done; the answer is not yet kept under its idempotency key
 	Replying  = "replying"  // the next thing is the reply, or its loss
 )
 
@@ -126,7 +126,7 @@ func (c *Core) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 8<<20))
 	if err != nil { // the caller went away, or sends a film
-		return
+		panic(http.ErrAbortHandler)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	entry, fault := c.arrive(r, body)

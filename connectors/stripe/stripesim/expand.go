@@ -32,7 +32,11 @@ func (b *book) shape(o object, paths []string) (object, error) {
 		if _, ok := o[head]; !ok {
 			return nil, invalid("", "expand", "This property cannot be expanded (%s).", p)
 		}
-		below[head] = append(below[head], []string{rest}[:btoi(more)]...)
+		inner := below[head] // asked for, with or without something inside of it
+		if more {
+			inner = append(inner, rest)
+		}
+		below[head] = inner
 	}
 	out := maps.Clone(o)
 	kind, _ := o["object"].(string)
@@ -67,11 +71,4 @@ func (b *book) shape(o object, paths []string) (object, error) {
 		}
 	}
 	return out, nil
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -220,5 +220,7 @@ func set(names ...string) map[string]bool {
 }
 
 func plainError(status int, code string) sim.Answer {
-	return failed(&Error{Status: status, Code: code})
+	a := failed(&Error{Status: status, Code: code})
+	a.Header.Set("Request-Id", "req_"+random(14))
+	return a
 }

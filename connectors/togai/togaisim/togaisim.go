@@ -160,5 +160,5 @@ func random(n int) string {
 	return string(b)
 }
 
-// segments splits a path; a literal never matches an empty one.
+// segments splits a path into what lies between its slashes.
 func segments(path string) []string { return strings.Split(strings.Trim(path, "/"), "/") }
