@@ -34,8 +34,8 @@ func WithRateLimit(perSecond int) Option { return func(s *Sim) { s.rate = perSec
 // WithExtraPage makes the last page carry a token too, to a page that is empty.
 func WithExtraPage() Option { return func(s *Sim) { s.extra = true } }
 
-// WithBackoff sets the waits before each repeat of a refused delivery.
-func WithBackoff(waits ...time.Duration) Option { return func(s *Sim) { s.backoff = waits } }
+// WithBackoff sets the waits before each repeat of a refused delivery; none means no repeat.
+func WithBackoff(waits ...time.Duration) Option { return func(s *Sim) { s.backoff = append([]time.Duration{}, waits...) } }
 
 // WithOrganization makes an organization of this id that these tokens open, so that stored credentials outlive the process.
 func WithOrganization(id string, tokens ...string) Option {
