@@ -37,7 +37,9 @@ func WithSearchLag(d time.Duration) Option { return func(s *Sim) { s.searchLag =
 func WithRateLimit(perSecond int) Option { return func(s *Sim) { s.rate = perSecond } }
 
 // WithBackoff sets the waits before each repeat of a refused delivery; none means no repeat.
-func WithBackoff(waits ...time.Duration) Option { return func(s *Sim) { s.backoff = append([]time.Duration{}, waits...) } }
+func WithBackoff(waits ...time.Duration) Option {
+	return func(s *Sim) { s.backoff = append([]time.Duration{}, waits...) }
+}
 
 // WithAccount makes an account of this id that these keys open, so that stored credentials outlive the process.
 func WithAccount(id string, keys ...string) Option {

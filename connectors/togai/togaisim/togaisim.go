@@ -35,7 +35,9 @@ func WithRateLimit(perSecond int) Option { return func(s *Sim) { s.rate = perSec
 func WithExtraPage() Option { return func(s *Sim) { s.extra = true } }
 
 // WithBackoff sets the waits before each repeat of a refused delivery; none means no repeat.
-func WithBackoff(waits ...time.Duration) Option { return func(s *Sim) { s.backoff = append([]time.Duration{}, waits...) } }
+func WithBackoff(waits ...time.Duration) Option {
+	return func(s *Sim) { s.backoff = append([]time.Duration{}, waits...) }
+}
 
 // WithOrganization makes an organization of this id that these tokens open, so that stored credentials outlive the process.
 func WithOrganization(id string, tokens ...string) Option {
