@@ -38,6 +38,11 @@ func (c Conn) Hide(text string) string {
 	return text
 }
 
+// Adopt links a record that was found instead of making one, where the intent would have made it.
+func (c Conn) Adopt(ctx context.Context, in Intent, ref Ref) (Ref, error) {
+	return c.journal.Adopt(ctx, in, ref)
+}
+
 // Credentials are a connection's form as filled in, by field key. Printing them prints the keys alone.
 type Credentials map[string]string
 

@@ -131,6 +131,8 @@ type Trigger struct {
 
 	// Decode turns a stored body, exactly as received or listed, into what happened. It is pure.
 	Decode func(body []byte) (Occurrence, error)
+	// Manual makes an occurrence of a payload that a person gave ("Trigger now"). It is pure.
+	Manual func(payload []byte) (Occurrence, error)
 	// List reads what happened since cursor, newest or oldest first as the vendor gives it. An empty cursor asks for
 	// the baseline: what is there already and so is not news, and where to go on from.
 	List func(ctx context.Context, c Conn, cursor string) (Page, error)

@@ -81,6 +81,8 @@ type Send func(ctx context.Context, key string) (Ref, error)
 type Journal interface {
 	// Effect answers what the effect left: at once when it is known already, else after sending.
 	Effect(ctx context.Context, in Intent, probe Probe, send Send) (Ref, error)
+	// Adopt links a record that was there already instead of making one.
+	Adopt(ctx context.Context, in Intent, ref Ref) (Ref, error)
 	// Called is told of every call that was made, once its reply is read or lost.
 	Called(ctx context.Context, call Call)
 	// Pace waits for, or refuses, one call of the vendor account's budget.

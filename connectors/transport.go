@@ -106,11 +106,9 @@ func (t *transport) commit(ctx context.Context, r *http.Request) (*http.Request,
 			r.Header.Add(k, v)
 		}
 	}
-	r.Body, r.ContentLength = http.NoBody, 0
-	if len(stored.Body) > 0 {
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(stored.Body)), int64(len(stored.Body))
-	}
-	r.GetBody = nil // net/http must never repeat a write by itself
+	// Without GetBody, and with a body even where it is empty, net/http never repeats a write by itself, which it else does
+	// when the request has an Idempotency-Key and a kept connection turns out to be dead.
+	r.Body, r.ContentLength, r.GetBody = io.NopCloser(bytes.NewReader(stored.Body)), int64(len(stored.Body)), nil
 	return r, nil
 }
 

@@ -112,3 +112,21 @@ func DelayCalls(ctx context.Context, idb bun.IDB, org, account ID, d time.Durati
 		WHERE org_id = ? AND id = ?`, d.Seconds(), org, account).Exec(ctx)
 	return err
 }
+
+// ConnectionsOf reads connections by id, with their vendor accounts, deleted ones too: old runs still name them.
+func ConnectionsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Connection, error) {
+	var rows []Connection
+	err := idb.NewSelect().Model(&rows).Relation("VendorAccount").Where("c.org_id = ? AND c.id IN (?)", org, bun.List(ids)).Scan(ctx)
+	byID := make(map[ID]Connection, len(rows))
+	for _, c := range rows {
+		byID[c.ID] = c
+	}
+	return byID, err
+}
+
+// NeedReauth marks a connection whose credentials the vendor refuses. One that is no longer active stays as it is.
+func NeedReauth(ctx context.Context, idb bun.IDB, org, id ID, why string) error {
+	_, err := idb.NewUpdate().Model((*Connection)(nil)).Set("state = 'NEEDS_REAUTH', state_reason = ?, updated_at = now()", why).
+		Where("org_id = ? AND id = ? AND state = 'ACTIVE'", org, id).Exec(ctx)
+	return err
+}

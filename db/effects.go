@@ -62,3 +62,52 @@ func GetEffect(ctx context.Context, idb bun.IDB, org, id ID) (Effect, error) {
 	err := idb.NewSelect().Model(&e).Where("org_id = ? AND id = ?", org, id).Scan(ctx)
 	return e, found(err)
 }
+
+// RunEffects are a run's effects that still count, oldest first.
+func RunEffects(ctx context.Context, idb bun.IDB, org, run ID) ([]Effect, error) {
+	var all []Effect
+	err := idb.NewSelect().Model(&all).Where("org_id = ? AND run_id = ? AND state NOT IN ('REFUSED', 'GIVEN_UP')", org, run).OrderExpr("id").Scan(ctx)
+	return all, err
+}
+
+// LiveEffect finds the effect that is this one, whoever planned it; ErrNotFound when none lives.
+func LiveEffect(ctx context.Context, idb bun.IDB, org, account ID, key string) (Effect, error) {
+	var e Effect
+	err := idb.NewSelect().Model(&e).Where("org_id = ? AND vendor_account_id = ? AND key = ? AND state NOT IN ('REFUSED', 'GIVEN_UP')", org, account, key).Scan(ctx)
+	return e, found(err)
+}
+
+// SendEffect commits that an effect is about to be sent. The call can be in the air until send_until, by the database's clock.
+func SendEffect(ctx context.Context, idb bun.IDB, e *Effect, timeout time.Duration, insert bool) error {
+	if insert {
+		return idb.NewInsert().Model(e).
+			Value("sent_at", "clock_timestamp()").Value("send_until", "clock_timestamp() + make_interval(secs => ?)", timeout.Seconds()).
+			Returning("sent_at, send_until").Scan(ctx)
+	}
+	return found(idb.NewUpdate().Model(e).
+		Set("state = ?state, generation = ?generation, request = ?request, error_kind = NULL, error = '', absent_at = NULL, updated_at = now()").
+		Set("sent_at = clock_timestamp(), send_until = clock_timestamp() + make_interval(secs => ?)", timeout.Seconds()).
+		Where("org_id = ?org_id AND id = ?id AND state <> 'CONFIRMED'").
+		Returning("sent_at, send_until").Scan(ctx))
+}
+
+// SettleEffect writes what is known of an effect now. One that an echo confirmed meanwhile stays confirmed: ErrConflict.
+func SettleEffect(ctx context.Context, idb bun.IDB, e *Effect) error {
+	err := found(idb.NewUpdate().Model(e).Column("state", "external_id", "ref", "request", "absent_at", "error_kind", "error").
+		Set("updated_at = now()").
+		Where("org_id = ?org_id AND id = ?id AND (state <> 'CONFIRMED' OR ?state = 'CONFIRMED')").
+		Returning("updated_at").Scan(ctx))
+	if err == ErrNotFound {
+		return ErrConflict
+	}
+	return err
+}
+
+// AddAttempts keeps calls that were made.
+func AddAttempts(ctx context.Context, idb bun.IDB, attempts []Attempt) error {
+	if len(attempts) == 0 {
+		return nil
+	}
+	_, err := idb.NewInsert().Model(&attempts).Exec(ctx)
+	return err
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/uptrace/bun"
 )
 
@@ -92,4 +93,41 @@ func FlowLinkSteps(ctx context.Context, idb bun.IDB, org, link ID) ([]FlowLinkSt
 	var steps []FlowLinkStep
 	err := idb.NewSelect().Model(&steps).Where("org_id = ? AND flow_link_id = ?", org, link).OrderExpr("step").Scan(ctx)
 	return steps, err
+}
+
+// GetFlowVersion reads one published version.
+func GetFlowVersion(ctx context.Context, idb bun.IDB, org, id ID) (FlowVersion, error) {
+	var v FlowVersion
+	err := idb.NewSelect().Model(&v).Where("org_id = ? AND id = ?", org, id).Scan(ctx)
+	return v, found(err)
+}
+
+// EnabledLinks are the links that an event of this trigger concerns, in a fixed order; only one when only is given.
+func EnabledLinks(ctx context.Context, idb bun.IDB, org, connection ID, trigger string, only ID) ([]FlowLink, error) {
+	var links []FlowLink
+	q := idb.NewSelect().Model(&links).Where("org_id = ? AND trigger_connection_id = ? AND trigger = ? AND deleted_at IS NULL", org, connection, trigger).OrderExpr("id")
+	if only == uuid.Nil {
+		q.Where("enabled")
+	} else {
+		q.Where("id = ?", only)
+	}
+	err := q.Scan(ctx)
+	return links, err
+}
+
+// GetFlowLinkAny reads a flow link, deleted or not: old runs go on with it.
+func GetFlowLinkAny(ctx context.Context, idb bun.IDB, org, id ID) (FlowLink, error) {
+	var l FlowLink
+	err := idb.NewSelect().Model(&l).Where("org_id = ? AND id = ?", org, id).Scan(ctx)
+	return l, found(err)
+}
+
+// LinkOutcome notes a link's health after a run of it has ended.
+func LinkOutcome(ctx context.Context, idb bun.IDB, org, id ID, failed bool) error {
+	set := "last_success_at = now(), failing_since = NULL"
+	if failed {
+		set = "failing_since = coalesce(failing_since, now())"
+	}
+	_, err := idb.NewUpdate().Model((*FlowLink)(nil)).Set(set).Where("org_id = ? AND id = ?", org, id).Exec(ctx)
+	return err
 }

@@ -86,3 +86,117 @@ func Steps(ctx context.Context, idb bun.IDB, org, run ID) ([]Step, error) {
 	err := idb.NewSelect().Model(&steps).Where("org_id = ? AND run_id = ?", org, run).OrderExpr("position").Scan(ctx)
 	return steps, err
 }
+
+// LeaseRun gives a run that is due to the caller, with a new fence that turns older holders' writes away. ErrNotFound
+// says that somebody has it, that it waits, or that it is over. A run told to cancel keeps that state.
+func LeaseRun(ctx context.Context, idb bun.IDB, org, id ID, lease time.Duration) (Run, error) {
+	var r Run
+	err := idb.NewRaw(`WITH r AS (
+			UPDATE runs SET state = CASE state WHEN 'CANCELLING' THEN state ELSE 'RUNNING' END,
+				waiting_reason = NULL, wake_at = NULL, fence = fence + 1, version = version + 1,
+				lease_until = clock_timestamp() + make_interval(secs => ?0), due_at = clock_timestamp() + make_interval(secs => ?0),
+				started_at = coalesce(started_at, now())
+			WHERE org_id = ?1 AND id = ?2 AND ended_at IS NULL AND (
+				state = 'QUEUED' OR (state = 'WAITING' AND wake_at <= clock_timestamp())
+				OR (state IN ('RUNNING', 'CANCELLING') AND coalesce(lease_until, '-infinity') < clock_timestamp()))
+			RETURNING *),
+		told AS (
+			INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state)
+			SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state FROM r RETURNING pg_notify(?3, ''))
+		SELECT r.* FROM r, told`,
+		lease.Seconds(), org, id, ChangesChannel).Scan(ctx, &r)
+	return r, found(err)
+}
+
+// RenewLease keeps a run; ErrNotFound when the fence is old.
+func RenewLease(ctx context.Context, idb bun.IDB, org, id ID, fence int64, lease time.Duration) (state string, err error) {
+	err = idb.NewRaw(`UPDATE runs SET lease_until = clock_timestamp() + make_interval(secs => ?0), due_at = clock_timestamp() + make_interval(secs => ?0)
+		WHERE org_id = ?1 AND id = ?2 AND fence = ?3 AND ended_at IS NULL RETURNING state`, lease.Seconds(), org, id, fence).Scan(ctx, &state)
+	return state, found(err)
+}
+
+// Touch takes the run's next version under its fence, and answers the state that others may have given it meanwhile.
+// ErrNotFound when the fence is old.
+func Touch(ctx context.Context, idb bun.IDB, r *Run) error {
+	err := idb.NewRaw(`UPDATE runs SET version = version + 1 WHERE org_id = ? AND id = ? AND fence = ? AND ended_at IS NULL
+		RETURNING version, state`, r.OrgID, r.ID, r.Fence).Scan(ctx, &r.Version, &r.State)
+	return found(err)
+}
+
+// SaveRun writes where a run has come to, and gives it back, under its fence.
+func SaveRun(ctx context.Context, idb bun.IDB, r *Run) error {
+	err := idb.NewUpdate().Model(r).
+		Column("state", "waiting_reason", "wake_at", "due_at", "error_kind", "error", "ended_at", "failed_items", "progress").
+		Set("lease_until = NULL, version = version + 1").
+		Where("org_id = ? AND id = ? AND fence = ? AND ended_at IS NULL", r.OrgID, r.ID, r.Fence).
+		Returning("version").Scan(ctx)
+	return found(err)
+}
+
+// SaveStep writes a step.
+func SaveStep(ctx context.Context, idb bun.IDB, s *Step) error {
+	_, err := idb.NewUpdate().Model(s).
+		ExcludeColumn("org_id", "run_id", "key", "position", "app", "action", "connection_id", "vendor_account_id").
+		WherePK().Exec(ctx)
+	return err
+}
+
+// Tell appends a change of the run to the feed and wakes its readers at commit. step may be nil.
+func Tell(ctx context.Context, idb bun.IDB, r Run, step *Step) error {
+	var key, state any
+	if step != nil {
+		key, state = step.Key, step.State
+	}
+	var wake, reason any
+	if !r.WakeAt.IsZero() {
+		wake = r.WakeAt
+	}
+	if r.WaitingReason != "" {
+		reason = r.WaitingReason
+	}
+	_, err := idb.NewRaw(`INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason, wake_at, step, step_state)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING pg_notify(?, '')`,
+		r.OrgID, r.ID, r.FlowID, r.FlowLinkID, r.ConnectionID, r.Source, r.Version, r.State, reason, wake, key, state, ChangesChannel).Exec(ctx)
+	return err
+}
+
+// LockLane makes the caller the only one to change a lane's order until its transaction ends.
+func LockLane(ctx context.Context, idb bun.IDB, link ID, lane string) error {
+	_, err := idb.NewRaw("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", link.String()+" "+lane).Exec(ctx)
+	return err
+}
+
+// LaneBusy tells whether a run of the lane is live. Call it under LockLane.
+func LaneBusy(ctx context.Context, idb bun.IDB, org, link ID, lane string) (bool, error) {
+	var busy bool
+	err := idb.NewRaw("SELECT EXISTS (SELECT FROM runs WHERE org_id = ? AND flow_link_id = ? AND lane = ? AND ended_at IS NULL)", org, link, lane).Scan(ctx, &busy)
+	return busy, err
+}
+
+// PromoteLane queues the lane's next run, by vendor time. ErrNotFound when none waits. Call it under LockLane.
+func PromoteLane(ctx context.Context, idb bun.IDB, org, link ID, lane string) (Run, error) {
+	var r Run
+	err := idb.NewRaw(`UPDATE runs SET state = 'QUEUED', waiting_reason = NULL, version = version + 1, due_at = now() + interval '10 seconds'
+		WHERE org_id = ?0 AND id = (SELECT id FROM runs WHERE org_id = ?0 AND flow_link_id = ?1 AND lane = ?2 AND ended_at IS NULL
+			AND state = 'WAITING' AND waiting_reason = 'LANE' ORDER BY vendor_at, id LIMIT 1)
+		RETURNING *`, org, link, lane).Scan(ctx, &r)
+	return r, found(err)
+}
+
+// WakeRuns queues runs that wait for one of these reasons, of a mapping or of a run.
+func WakeRuns(ctx context.Context, idb bun.IDB, where string, args ...any) ([]Run, error) {
+	var woken []Run
+	err := idb.NewRaw(`UPDATE runs SET state = 'QUEUED', waiting_reason = NULL, wake_at = NULL, version = version + 1, due_at = now() + interval '10 seconds'
+		WHERE state = 'WAITING' AND (`+where+`) RETURNING *`, args...).Scan(ctx, &woken)
+	return woken, err
+}
+
+// SweepRuns answers runs that nobody has looked after in time, each no sooner again than ten seconds later, and ever
+// later the longer it has been around, so that a backlog is not queued over and over.
+func SweepRuns(ctx context.Context, idb bun.IDB, limit int) ([]Run, error) {
+	var due []Run
+	err := idb.NewRaw(`UPDATE runs r SET due_at = now() + least(greatest(interval '10 seconds', now() - r.created_at), interval '5 minutes')
+		FROM (SELECT org_id, id FROM runs WHERE due_at <= now() ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED) d
+		WHERE r.org_id = d.org_id AND r.id = d.id RETURNING r.org_id, r.id`, limit).Scan(ctx, &due)
+	return due, err
+}

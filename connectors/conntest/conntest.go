@@ -90,6 +90,12 @@ func (j *Journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 	return ref, nil
 }
 
+// Adopt implements connectors.Journal.
+func (j *Journal) Adopt(_ context.Context, _ connectors.Intent, ref connectors.Ref) (connectors.Ref, error) {
+	ref.Adopted = true
+	return ref, nil
+}
+
 // Called implements connectors.Journal.
 func (j *Journal) Called(_ context.Context, c connectors.Call) {
 	j.mu.Lock()

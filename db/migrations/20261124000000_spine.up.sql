@@ -418,7 +418,7 @@ CREATE TABLE mapping_slots (
   FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id)
 );
 CREATE UNIQUE INDEX mapping_slots_external ON mapping_slots (org_id, vendor_account_id, entity, external_id) WHERE external_id IS NOT NULL;
-CREATE INDEX mapping_slots_lookup ON mapping_slots (org_id, entity, external_id) WHERE external_id IS NOT NULL;
+CREATE INDEX mapping_slots_lookup ON mapping_slots (org_id, external_id, entity) WHERE external_id IS NOT NULL;
 CREATE INDEX mapping_slots_own ON mapping_slots (org_id, vendor_account_id, entity, own_id) WHERE own_id IS NOT NULL;
 CREATE INDEX mapping_slots_effect ON mapping_slots (org_id, effect_id) WHERE effect_id IS NOT NULL;
 

@@ -1,0 +1,177 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"tieline/connectors"
+	"tieline/db"
+	"tieline/jobs/flow/expr"
+)
+
+// Activation is a run in a worker's hands: leased, loaded, and not to be shared.
+type Activation struct {
+	e     *Engine
+	run   db.Run
+	plan  *plan
+	steps []db.Step
+	conns map[db.ID]db.Connection
+	vars  map[string]any // what expressions read
+	subj  connectors.Occurrence
+
+	effects  map[string]*db.Effect // this run's live ones, by account and key
+	attempts []db.Attempt          // made and not saved yet
+	settled  []*db.Effect          // known to have happened and not saved yet
+	stop     context.CancelCauseFunc
+}
+
+// Run is the run as this worker last saw it.
+func (a *Activation) Run() db.Run { return a.run }
+
+// Lease takes a run for one activation. ok is false when another worker has it, or nothing is due. The context it
+// answers ends when the lease is lost. Call release when done, whatever came of it.
+func (e *Engine) Lease(ctx context.Context, org, id db.ID) (a *Activation, leased context.Context, release func(), ok bool, err error) {
+	run, err := db.LeaseRun(ctx, e.DB, org, id, e.timing().Lease)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, nil, nil, false, nil
+	}
+	if err != nil {
+		return nil, nil, nil, false, fmt.Errorf("leasing run %s: %w", id, err)
+	}
+	a = &Activation{e: e, run: run}
+	leased, a.stop = context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go a.renew(leased, done)
+	release = func() { a.stop(nil); <-done }
+	if err := a.load(leased); err != nil {
+		release()
+		return nil, nil, nil, false, fmt.Errorf("loading run %s: %w", id, err)
+	}
+	return a, leased, release, true, nil
+}
+
+// renew keeps the lease while the worker lives, and ends the context once the fence is old.
+func (a *Activation) renew(ctx context.Context, done chan<- struct{}) {
+	defer close(done)
+	lease, fence := a.e.timing().Lease, a.run.Fence
+	tick := time.NewTicker(lease / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if _, err := db.RenewLease(ctx, a.e.DB, a.run.OrgID, a.run.ID, fence, lease); errors.Is(err, db.ErrNotFound) {
+				a.stop(errFenced)
+				return
+			}
+		}
+	}
+}
+
+func (a *Activation) load(ctx context.Context) error {
+	var err error
+	if a.plan, err = a.e.plan(ctx, a.run.OrgID, a.run.FlowVersionID); err != nil {
+		return err
+	}
+	if a.steps, err = db.Steps(ctx, a.e.DB, a.run.OrgID, a.run.ID); err != nil {
+		return err
+	}
+	ids := []db.ID{a.run.ConnectionID}
+	for _, s := range a.steps {
+		ids = append(ids, s.ConnectionID)
+	}
+	if a.conns, err = db.ConnectionsOf(ctx, a.e.DB, a.run.OrgID, ids); err != nil {
+		return err
+	}
+	effects, err := db.RunEffects(ctx, a.e.DB, a.run.OrgID, a.run.ID)
+	if err != nil {
+		return err
+	}
+	a.effects = map[string]*db.Effect{}
+	for i := range effects {
+		a.effects[effects[i].VendorAccountID.String()+effects[i].Key] = &effects[i]
+	}
+	return a.bind(ctx)
+}
+
+// bind makes what expressions read: the trigger's payload, earlier outputs, parameters, the run itself.
+func (a *Activation) bind(ctx context.Context) error {
+	link, err := db.GetFlowLinkAny(ctx, a.e.DB, a.run.OrgID, a.run.FlowLinkID)
+	if err != nil {
+		return err
+	}
+	var given map[string]any
+	if err := json.Unmarshal(link.Params, &given); err != nil {
+		return err
+	}
+	body, err := db.EventBody(ctx, a.e.DB, a.run.OrgID, a.run.EventID, a.run.EventAt)
+	if err != nil {
+		return fmt.Errorf("reading the event's body: %w", err)
+	}
+	if a.subj, err = decode(a.plan.trigger, a.run.Source, body); err != nil {
+		return err
+	}
+	payload, err := asJSON(a.subj.Payload)
+	if err != nil {
+		return err
+	}
+	outputs := map[string]any{}
+	for _, s := range a.steps {
+		if len(s.Output) > 0 {
+			var out any
+			if err := json.Unmarshal(s.Output, &out); err != nil {
+				return err
+			}
+			outputs[s.Key] = out
+		}
+	}
+	a.vars = map[string]any{
+		"trigger": payload, "steps": outputs, "params": a.plan.params(given),
+		"run": map[string]any{"id": db.FormatID("run", a.run.ID), "source": a.run.Source, "replay": float64(a.run.Replay)},
+	}
+	return nil
+}
+
+func (a *Activation) env() expr.Env {
+	return expr.Env{Vars: a.vars, Now: a.run.CreatedAt, Mapped: a.mapped}
+}
+
+// mapped answers mapped(id, entity, app): among the vendor accounts this run's link knows for the app.
+func (a *Activation) mapped(ctx context.Context, id, entity, app string) (string, bool, error) {
+	var accounts []db.ID
+	for _, c := range a.conns {
+		if c.App == app {
+			accounts = append(accounts, c.VendorAccountID)
+		}
+	}
+	if len(accounts) == 0 {
+		return "", false, nil
+	}
+	other, err := db.MappedIn(ctx, a.e.DB, a.run.OrgID, id, entity, accounts)
+	if errors.Is(err, db.ErrNotFound) {
+		return "", false, nil
+	}
+	return other, err == nil, err
+}
+
+// decode reads an event's body: the vendor's, or for one made by hand the payload itself.
+func decode(t connectors.Trigger, source string, body []byte) (connectors.Occurrence, error) {
+	if source == FromHand {
+		return t.Manual(body)
+	}
+	return t.Decode(body)
+}
+
+func asJSON(v any) (any, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	err = json.Unmarshal(raw, &out)
+	return out, err
+}

@@ -1,0 +1,225 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tieline/connectors"
+	"tieline/db"
+)
+
+// Next is where a run goes when an activation ends. Finish commits it.
+type Next struct {
+	state, reason string
+	wait          time.Duration // of WAITING; negative: until somebody wakes it
+	kind          connectors.Kind
+	message       string
+	step          *db.Step // the step that decided it and is not saved yet
+	all           bool     // every step changed, not only that one
+	reauth        db.ID    // the connection whose credentials do not work
+}
+
+// Advance takes the run's steps until it ends or must wait. Each step but the last commits as it goes. An error means
+// that nothing more may be written: the lease is lost, or the process is stopping.
+func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
+	if a.run.State == Cancelling && !a.unsettled() {
+		return a.cancelled(), nil
+	}
+	if next, err := a.begin(ctx); err != nil || next != nil {
+		return deref(next), err
+	}
+	for i := range a.steps {
+		s := &a.steps[i]
+		if stepFinal(s.State) {
+			if s.State == Failed {
+				return a.ended(nil), nil
+			}
+			continue
+		}
+		if a.run.State == Cancelling && !a.unsettledIn(s.Key) {
+			return a.cancelled(), nil
+		}
+		if s.State == Waiting && time.Now().Before(s.WakeAt) && s.WaitingReason != ForReauth {
+			return Next{state: Waiting, reason: s.WaitingReason, wait: time.Until(s.WakeAt)}, nil
+		}
+		next, err := a.step(ctx, i)
+		if err != nil {
+			return Next{}, err
+		}
+		if next != nil {
+			return *next, nil
+		}
+		if i == len(a.steps)-1 {
+			return a.ended(s), nil
+		}
+		if err := a.commit(ctx, s); err != nil {
+			return Next{}, err
+		}
+	}
+	return a.ended(nil), nil
+}
+
+func deref(n *Next) Next {
+	if n == nil {
+		return Next{}
+	}
+	return *n
+}
+
+// step takes one step. It answers where the run goes when the step did not get through.
+func (a *Activation) step(ctx context.Context, i int) (*Next, error) {
+	s, p := &a.steps[i], a.plan.steps[i]
+	if slices.Contains(a.run.Chain, s.VendorAccountID) {
+		a.close(s, Adopted, "The change came from this vendor account, so there is nothing to bring back.")
+		return nil, nil
+	}
+	if err := a.act(ctx, s, p); err != nil {
+		return a.stopped(ctx, s, err)
+	}
+	return nil, nil
+}
+
+// stopped says where the run goes when a step did not get through. An error means that nothing may be written.
+func (a *Activation) stopped(ctx context.Context, s *db.Step, err error) (*Next, error) {
+	if cause := context.Cause(ctx); cause != nil { // stopping, or another worker has the run: it goes on elsewhere
+		return nil, cause
+	}
+	if errors.Is(err, errFenced) {
+		return nil, err
+	}
+	v := a.e.timing().judge(err, s.Tries)
+	if v.kind == "" && !v.free {
+		a.e.Log.ErrorContext(ctx, "a step failed on our side", "run", a.run.ID, "step", s.Key, "error", err)
+	}
+	if !v.free {
+		s.Tries++
+	}
+	s.ErrorKind, s.Error = string(v.kind), v.message
+	next := &Next{state: v.state, reason: v.reason, wait: v.wait, kind: v.kind, message: v.message, step: s}
+	if v.state == Failed {
+		a.close(s, Failed, "")
+		return next, nil
+	}
+	if v.reauth {
+		next.reauth = s.ConnectionID
+	}
+	s.State, s.WaitingReason, s.WakeAt = Waiting, v.reason, time.Time{}
+	if v.wait >= 0 {
+		s.WakeAt = time.Now().Add(v.wait)
+	}
+	return next, nil
+}
+
+// act renders a step's input and runs its action.
+func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
+	if s.StartedAt.IsZero() {
+		s.StartedAt = time.Now()
+	}
+	conn, ok := a.conns[s.ConnectionID]
+	if !ok || !conn.DeletedAt.IsZero() {
+		return connectors.Errorf(connectors.Invalid, "the connection of this step was deleted")
+	}
+	if conn.State == ConnNeedsReauth {
+		return &errWait{reason: ForReauth, for_: -1, why: "the connection's credentials do not work; repair it and the run goes on"}
+	}
+	if p.when != nil {
+		yes, err := p.when.Eval(ctx, a.env())
+		if err != nil {
+			return err
+		}
+		if !yes {
+			a.close(s, Skipped, "Its condition does not hold.")
+			return nil
+		}
+	}
+	in, err := p.input.Render(ctx, a.env())
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("rendering the input: %w", err)
+	}
+	s.Input = raw
+	if bad := p.action.Input.Validate(in); len(bad) > 0 {
+		return connectors.Errorf(connectors.Invalid, "%s: %s", strings.Join(bad[0].Path, "."), bad[0].Message)
+	}
+	j := a.journal(s, conn)
+	c, err := a.e.open(conn, j)
+	if err != nil {
+		return err
+	}
+	out, err := p.action.Run(ctx, c, raw)
+	s.ReservedAt = j.pace.reserved
+	if err != nil {
+		return err
+	}
+	value, err := asJSON(out)
+	if err != nil {
+		return err
+	}
+	if s.Output, err = json.Marshal(value); err != nil {
+		return err
+	}
+	a.vars["steps"].(map[string]any)[s.Key] = value
+	state := Succeeded
+	if j.adopted && !j.wrote {
+		state = Adopted
+	}
+	a.close(s, state, "")
+	return nil
+}
+
+func (a *Activation) close(s *db.Step, state, reason string) {
+	s.State, s.Reason, s.WaitingReason, s.WakeAt, s.EndedAt = state, reason, "", time.Time{}, time.Now()
+	if state != Failed {
+		s.ErrorKind, s.Error = "", ""
+	}
+}
+
+// ended says how a run ends whose steps are through, or one of which failed.
+func (a *Activation) ended(last *db.Step) Next {
+	n := Next{state: Suppressed, step: last}
+	for _, s := range a.steps {
+		switch s.State {
+		case Failed:
+			n.state, n.kind, n.message = Failed, connectors.Kind(s.ErrorKind), s.Error
+			return n
+		case Adopted:
+		default:
+			n.state = Succeeded
+		}
+	}
+	if n.state == Suppressed && len(a.run.Chain) == 0 {
+		n.state = Succeeded // everything was there already, but this was news and no echo
+	}
+	return n
+}
+
+func (a *Activation) cancelled() Next {
+	for i := range a.steps {
+		if s := &a.steps[i]; !stepFinal(s.State) {
+			a.close(s, Cancelled, "The run was cancelled.")
+		}
+	}
+	return Next{state: Cancelled}
+}
+
+// unsettled tells whether a write of this run may have happened without our knowing.
+func (a *Activation) unsettled() bool {
+	return slices.ContainsFunc(a.steps, func(s db.Step) bool { return a.unsettledIn(s.Key) })
+}
+
+func (a *Activation) unsettledIn(step string) bool {
+	for _, ef := range a.effects {
+		if ef.Step == step && (ef.State == EffectSent || ef.State == EffectUnknown) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,181 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"tieline/connectors"
+	"tieline/db"
+)
+
+// commit saves what is known now, while the run goes on.
+func (a *Activation) commit(ctx context.Context, s *db.Step) error {
+	if err := a.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return a.save(ctx, tx, s) }); err != nil {
+		return err
+	}
+	a.saved()
+	return nil
+}
+
+// save writes the step, what its effects left and the calls it made, under the run's fence, and tells the feed.
+// Call saved once the transaction is committed.
+func (a *Activation) save(ctx context.Context, tx db.Tx, s *db.Step) error {
+	err := db.Touch(ctx, tx, &a.run)
+	if errors.Is(err, db.ErrNotFound) {
+		return errFenced
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.keep(ctx, tx, s); err != nil {
+		return err
+	}
+	return db.Tell(ctx, tx, a.run, s)
+}
+
+func (a *Activation) saved() { a.settled, a.attempts = nil, nil }
+
+// keep writes a step and what belongs to it.
+func (a *Activation) keep(ctx context.Context, tx db.Tx, s *db.Step) error {
+	if s != nil {
+		if err := db.SaveStep(ctx, tx, s); err != nil {
+			return err
+		}
+	}
+	for _, ef := range a.settled {
+		if err := db.SettleEffect(ctx, tx, ef); err != nil {
+			return err
+		}
+		if ef.Kind == string(connectors.CreateEffect) {
+			if err := a.e.fill(ctx, tx, ef); err != nil {
+				return err
+			}
+		}
+	}
+	return db.AddAttempts(ctx, tx, a.attempts)
+}
+
+// fill puts what an effect made into the slots it had claimed, and wakes who waited for them.
+func (e *Engine) fill(ctx context.Context, tx db.Tx, ef *db.Effect) error {
+	var ref connectors.Ref
+	if err := json.Unmarshal(ef.Ref, &ref); err != nil {
+		return err
+	}
+	_, role, _ := splitCreateKey(ef.Key)
+	slots := []db.Slot{{Entity: ef.Entity, Role: role, ExternalID: ref.ID, Name: ref.Name, Attributes: ref.Attributes}}
+	for _, w := range ref.With {
+		slots = append(slots, db.Slot{Entity: w.Entity, Role: w.Role, ExternalID: w.ID, Name: ref.Name})
+	}
+	for _, s := range slots {
+		s.OrgID, s.VendorAccountID, s.EffectID = ef.OrgID, ef.VendorAccountID, ef.ID
+		if err := db.FillClaimed(ctx, tx, s); err != nil && !errors.Is(err, db.ErrConflict) {
+			return err
+		} else if err != nil {
+			e.Log.WarnContext(ctx, "a record is mapped elsewhere already", "org", ef.OrgID, "effect", ef.ID, "entity", s.Entity, "id", s.ExternalID)
+		}
+	}
+	return e.wakeDependents(ctx, tx, ef.OrgID, ef.MappingID)
+}
+
+// Finish commits where the run goes: its state, what it left, the lane's next run, and, through done, the end of the
+// job that carried it, in one transaction.
+func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) error {
+	r := &a.run
+	over := final(n.state)
+	if over {
+		if err := db.LockLane(ctx, tx, r.FlowLinkID, r.Lane); err != nil {
+			return err
+		}
+	}
+	state := r.State
+	r.State, r.WaitingReason, r.WakeAt, r.DueAt = n.state, n.reason, time.Time{}, time.Time{}
+	r.ErrorKind, r.Error = string(n.kind), n.message
+	switch {
+	case over:
+		r.EndedAt = time.Now()
+	case n.wait >= 0:
+		r.WakeAt = time.Now().Add(n.wait)
+		r.DueAt = r.WakeAt
+	}
+	if state == Cancelling && !over { // it waits to settle, and is cancelled then
+		r.State, r.WaitingReason = Cancelling, ""
+		if r.DueAt.IsZero() {
+			r.DueAt = time.Now().Add(e.timing().Retry)
+		}
+	}
+	err := db.SaveRun(ctx, tx, r)
+	if errors.Is(err, db.ErrNotFound) {
+		return errFenced
+	}
+	if err != nil {
+		return err
+	}
+	steps := []*db.Step{n.step}
+	if n.all || n.state == Cancelled {
+		steps = nil
+		for i := range a.steps {
+			steps = append(steps, &a.steps[i])
+		}
+	}
+	for _, s := range steps {
+		if err := a.keep(ctx, tx, s); err != nil {
+			return err
+		}
+		a.saved()
+	}
+	if err := db.Tell(ctx, tx, *r, n.step); err != nil {
+		return err
+	}
+	if n.reauth != (db.ID{}) {
+		if err := db.NeedReauth(ctx, tx, r.OrgID, n.reauth, n.message); err != nil {
+			return err
+		}
+	}
+	if !over {
+		return nil
+	}
+	return e.afterEnd(ctx, tx, *r)
+}
+
+// afterEnd promotes the lane's next run and notes the link's health.
+func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run) error {
+	if r.State != Cancelled {
+		if err := db.LinkOutcome(ctx, tx, r.OrgID, r.FlowLinkID, r.State == Failed); err != nil {
+			return err
+		}
+	}
+	next, err := db.PromoteLane(ctx, tx, r.OrgID, r.FlowLinkID, r.Lane)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return e.queued(ctx, tx, next)
+}
+
+// wakeDependents queues runs that wait for a slot of the mapping.
+func (e *Engine) wakeDependents(ctx context.Context, tx db.Tx, org, mapping db.ID) error {
+	woken, err := db.WakeRuns(ctx, tx, "org_id = ? AND mapping_id = ? AND waiting_reason = 'DEPENDENCY'", org, mapping)
+	if err != nil {
+		return err
+	}
+	return e.queued(ctx, tx, woken...)
+}
+
+// queued tells the feed of runs that became QUEUED and gives them to workers.
+func (e *Engine) queued(ctx context.Context, tx db.Tx, runs ...db.Run) error {
+	tasks := make([]Task, 0, len(runs))
+	for _, r := range runs {
+		if err := db.Tell(ctx, tx, r, nil); err != nil {
+			return err
+		}
+		tasks = append(tasks, Task{Activate, r.OrgID, r.ID})
+	}
+	if len(tasks) == 0 {
+		return nil
+	}
+	return e.Queue.Add(ctx, tx, tasks...)
+}

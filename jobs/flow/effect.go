@@ -1,0 +1,268 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"tieline/connectors"
+	"tieline/db"
+)
+
+// errClaimed says that a slot was taken between our look and our claim.
+var errClaimed = errors.New("the slot was claimed by another run")
+
+// send makes the write. The transport commits it as SENT, through writer, before a byte leaves.
+func (j *journal) send(ctx context.Context, ef *db.Effect, in connectors.Intent, probe connectors.Probe, send connectors.Send) (connectors.Ref, error) {
+	w := &writer{j: j, ef: ef, in: in, insert: ef.State == ""}
+	if ef.State == EffectAbsent {
+		ef.Generation++ // nothing is there, so this is meant to be a new one
+		w.fresh = true
+	}
+	j.effect = ef
+	ref, err := send(connectors.WithWriter(ctx, w), idempotencyKey(ef))
+	if errors.Is(err, errClaimed) {
+		return j.lostRace(ctx, in)
+	}
+	if !w.sent { // nothing has left
+		return ref, err
+	}
+	j.wrote = true
+	if err == nil {
+		return ref, j.confirm(ctx, ef, ref)
+	}
+	return j.refused(ctx, ef, in, probe, err)
+}
+
+// lostRace answers what the winner put into the slot, or waits for it.
+func (j *journal) lostRace(ctx context.Context, in connectors.Intent) (connectors.Ref, error) {
+	ref, err := j.filled(ctx, in.Slots[0])
+	if err == nil && !ref.Adopted {
+		err = j.depend("another run is making the same record")
+	}
+	return ref, err
+}
+
+// refused deals with a write that did not succeed: it was refused, or not done at all, or nobody knows.
+func (j *journal) refused(ctx context.Context, ef *db.Effect, in connectors.Intent, probe connectors.Probe, err error) (connectors.Ref, error) {
+	if ctx.Err() != nil {
+		return connectors.Ref{}, err // stopping: it stays SENT, and the next activation settles it
+	}
+	x, _ := errors.AsType[*connectors.Error](err)
+	if x == nil {
+		x = &connectors.Error{Kind: connectors.OutcomeUnknown, Err: err}
+	}
+	ef.ErrorKind, ef.Error = string(x.Kind), x.Error()
+	switch x.Kind {
+	case connectors.RateLimited, connectors.Unavailable, connectors.Unauthorized:
+		ef.State = EffectPlanned
+		if x.Kind == connectors.RateLimited {
+			if err := db.DelayCalls(ctx, j.e.DB, ef.OrgID, ef.VendorAccountID, max(x.RetryAfter, time.Second)); err != nil {
+				return connectors.Ref{}, err
+			}
+		}
+		return connectors.Ref{}, j.store(ctx, ef, err)
+	case connectors.Conflict: // something is in its place: ours, perhaps, of a call whose answer was lost
+		if ref, found, perr := probe(ctx, idempotencyKey(ef)); perr == nil && found {
+			return ref, j.confirm(ctx, ef, ref)
+		} else if perr != nil && connectors.KindOf(perr) != connectors.Conflict {
+			ef.State = EffectUnknown
+			return connectors.Ref{}, j.store(ctx, ef, perr)
+		}
+		ef.State = EffectConflict
+		return connectors.Ref{}, j.store(ctx, ef, err)
+	case connectors.Busy, connectors.OutcomeUnknown:
+		ef.State = EffectUnknown
+		if serr := j.store(ctx, ef, nil); errors.Is(serr, db.ErrConflict) {
+			return j.confirmedByEcho(ctx, ef)
+		} else if serr != nil {
+			return connectors.Ref{}, serr
+		}
+		if x.Replayed { // the vendor repeats a failure it once gave: only a look can tell
+			return j.probe(ctx, ef, in, probe, nil)
+		}
+		return connectors.Ref{}, err
+	}
+	ef.State, ef.Request = EffectRefused, nil
+	serr := j.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := db.SettleEffect(ctx, tx, ef); err != nil {
+			return err
+		}
+		if err := db.ReleaseSlots(ctx, tx, ef.OrgID, ef.ID); err != nil {
+			return err
+		}
+		return j.e.wakeDependents(ctx, tx, ef.OrgID, ef.MappingID)
+	})
+	if serr != nil {
+		return connectors.Ref{}, serr
+	}
+	j.forget(ef)
+	return connectors.Ref{}, err
+}
+
+// settle finds out what became of a write that was sent and never answered.
+func (j *journal) settle(ctx context.Context, ef *db.Effect, in connectors.Intent, probe connectors.Probe, send connectors.Send) (connectors.Ref, error) {
+	fresh, err := db.GetEffect(ctx, j.e.DB, ef.OrgID, ef.ID) // an echo may have told us meanwhile
+	if err != nil {
+		return connectors.Ref{}, err
+	}
+	if *ef = fresh; ef.State == EffectConfirmed {
+		return refOf(ef)
+	}
+	again := ef.Kind == string(connectors.SetEffect) || (j.app.ReplaysKeys > 0 && time.Since(ef.SentAt) < j.app.ReplaysKeys && ef.AbsentAt.IsZero())
+	if again { // the vendor answers a repeat with the first answer, or a second time changes nothing
+		return j.send(ctx, ef, in, probe, send)
+	}
+	return j.probe(ctx, ef, in, probe, send)
+}
+
+// probe looks for what the write may have left. Two looks that find nothing, the first after the call can no longer be
+// in the air and the vendor has settled, prove it absent; then it is sent anew.
+func (j *journal) probe(ctx context.Context, ef *db.Effect, in connectors.Intent, probe connectors.Probe, send connectors.Send) (connectors.Ref, error) {
+	if probe == nil {
+		ef.State, ef.Error = EffectConflict, "nobody can tell whether it happened: the vendor offers no way to look"
+		return connectors.Ref{}, j.store(ctx, ef, connectors.Errorf(connectors.Conflict, "%s", ef.Error))
+	}
+	ready := ef.SendUntil.Add(j.app.Settle)
+	if !ef.AbsentAt.IsZero() {
+		ready = ef.AbsentAt.Add(j.app.Settle)
+	}
+	ref, found, err := probe(ctx, idempotencyKey(ef))
+	switch {
+	case connectors.KindOf(err) == connectors.Conflict:
+		ef.State, ef.Error = EffectConflict, err.Error()
+		return connectors.Ref{}, j.store(ctx, ef, err)
+	case err != nil:
+		return connectors.Ref{}, err
+	case found:
+		return ref, j.confirm(ctx, ef, ref)
+	}
+	if d := time.Until(ready); d > 0 {
+		return connectors.Ref{}, &errWait{reason: ForRetry, for_: d, why: "the answer was lost; what became of the call is looked up then"}
+	}
+	if ef.AbsentAt.IsZero() {
+		ef.AbsentAt = time.Now()
+		return connectors.Ref{}, j.store(ctx, ef, &errWait{reason: ForRetry, for_: max(j.app.Settle, time.Millisecond), why: "nothing was found; it is looked for once more"})
+	}
+	ef.State = EffectAbsent
+	if err := j.store(ctx, ef, nil); err != nil || send == nil {
+		return connectors.Ref{}, errors.Join(err, &errWait{reason: ForRetry, why: "it did not happen, so it is sent again"})
+	}
+	return j.send(ctx, ef, in, probe, send)
+}
+
+// confirmedByEcho answers what the vendor's own event told while the call was in the air.
+func (j *journal) confirmedByEcho(ctx context.Context, ef *db.Effect) (connectors.Ref, error) {
+	fresh, err := db.GetEffect(ctx, j.e.DB, ef.OrgID, ef.ID)
+	if err != nil {
+		return connectors.Ref{}, err
+	}
+	*ef = fresh
+	return refOf(ef)
+}
+
+// confirm keeps what an effect left. It is saved with the step, or before the next effect is sent; a crash before
+// that is settled by looking.
+func (j *journal) confirm(ctx context.Context, ef *db.Effect, ref connectors.Ref) error {
+	raw, err := json.Marshal(ref)
+	if err != nil {
+		return err
+	}
+	ef.State, ef.ExternalID, ef.Ref, ef.Request, ef.ErrorKind, ef.Error = EffectConfirmed, ref.ID, raw, nil, "", ""
+	if j.a == nil {
+		return db.SettleEffect(ctx, j.e.DB, ef)
+	}
+	j.a.settled = append(j.a.settled, ef)
+	return nil
+}
+
+// store writes an effect's state and answers then, or the failure to write.
+func (j *journal) store(ctx context.Context, ef *db.Effect, then error) error {
+	if err := db.SettleEffect(ctx, j.e.DB, ef); err != nil {
+		return err
+	}
+	return then
+}
+
+func (j *journal) forget(ef *db.Effect) {
+	if j.a != nil {
+		delete(j.a.effects, ef.VendorAccountID.String()+ef.Key)
+	}
+}
+
+// writer lets one write of one effect pass the transport.
+type writer struct {
+	j      *journal
+	ef     *db.Effect
+	in     connectors.Intent
+	insert bool // it is not in the table yet
+	fresh  bool // it is rendered anew, not resent
+	sent   bool
+}
+
+// Sending implements connectors.Writer: it commits the write as SENT, and claims its slots, before a byte leaves.
+func (w *writer) Sending(ctx context.Context, r connectors.Request) (connectors.Request, error) {
+	if w.sent {
+		return r, fmt.Errorf("%s %s: a second write in one effect", r.Method, r.Path)
+	}
+	if !w.insert && !w.fresh && len(w.ef.Request) > 0 {
+		plain, err := w.j.e.Keys.Open(w.ef.Request, effectAD(w.ef.OrgID, w.ef.ID))
+		if err != nil {
+			return r, fmt.Errorf("unsealing the stored request: %w", err)
+		}
+		if err := json.Unmarshal(plain, &r); err != nil {
+			return r, fmt.Errorf("reading the stored request: %w", err)
+		}
+	} else {
+		box, err := w.j.e.sealJSON(r, effectAD(w.ef.OrgID, w.ef.ID))
+		if err != nil {
+			return r, err
+		}
+		w.ef.Request = box
+	}
+	w.ef.State = EffectSent
+	if err := w.j.e.DB.InTx(ctx, w.commit); err != nil {
+		return r, err
+	}
+	if w.j.a != nil {
+		w.j.a.saved()
+	}
+	w.sent = true
+	return r, nil
+}
+
+func (w *writer) commit(ctx context.Context, tx db.Tx) error {
+	a := w.j.a
+	if a != nil {
+		w.j.step.State, w.j.step.WaitingReason, w.j.step.WakeAt = Running, "", time.Time{}
+		if err := a.save(ctx, tx, w.j.step); err != nil {
+			return err
+		}
+	}
+	err := db.SendEffect(ctx, tx, w.ef, w.j.app.Timeout, w.insert)
+	if errors.Is(err, db.ErrNotFound) || db.IsUnique(err, "effects_key") {
+		return errClaimed
+	}
+	if err != nil || !w.insert || a == nil {
+		return err
+	}
+	a.effects[w.ef.VendorAccountID.String()+w.ef.Key] = w.ef
+	if w.in.Kind != connectors.CreateEffect {
+		return nil
+	}
+	slots := make([]db.Slot, len(w.in.Slots))
+	for i, s := range w.in.Slots {
+		slots[i] = db.Slot{
+			OrgID: w.ef.OrgID, MappingID: w.ef.MappingID, VendorAccountID: w.ef.VendorAccountID, Entity: s.Entity, Role: s.Role,
+			OwnID: s.ID, Attributes: map[string]string{}, EffectID: w.ef.ID, EventID: a.run.EventID, RunID: a.run.ID, Step: w.j.step.Key,
+		}
+	}
+	free, err := db.ClaimSlots(ctx, tx, slots)
+	if err == nil && !free {
+		delete(a.effects, w.ef.VendorAccountID.String()+w.ef.Key)
+		err = errClaimed
+	}
+	return err
+}

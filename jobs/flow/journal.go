@@ -1,0 +1,243 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"tieline/connectors"
+	"tieline/db"
+)
+
+// journal keeps the effects of one step, or of a connection's own care when there is no run.
+type journal struct {
+	e    *Engine
+	a    *Activation // nil for a connection's own effects
+	step *db.Step    // nil likewise
+	conn db.Connection
+	app  connectors.Connector
+	pace *pacer
+
+	effect  *db.Effect // the one being sent or probed, for the attempts
+	wrote   bool       // something was sent
+	adopted bool       // something was found in its place
+}
+
+func (a *Activation) journal(s *db.Step, conn db.Connection) *journal {
+	app, _ := a.e.Apps.App(conn.App)
+	return &journal{e: a.e, a: a, step: s, conn: conn, app: app, pace: a.e.pacer(app, *conn.VendorAccount, s.ReservedAt)}
+}
+
+// connectionJournal is the journal of what a connection does for itself: its webhook endpoint.
+func (e *Engine) connectionJournal(conn db.Connection) *journal {
+	app, _ := e.Apps.App(conn.App)
+	return &journal{e: e, conn: conn, app: app, pace: e.pacer(app, *conn.VendorAccount, time.Time{})}
+}
+
+// Pace implements connectors.Journal.
+func (j *journal) Pace(ctx context.Context) error { return j.pace.wait(ctx) }
+
+// Called implements connectors.Journal. What a status means is the connector's to say, so it shows on the step.
+func (j *journal) Called(_ context.Context, c connectors.Call) {
+	if j.a == nil {
+		return
+	}
+	at := db.Attempt{
+		OrgID: j.conn.OrgID, ID: db.NewID(), RunID: j.a.run.ID, Step: j.step.Key, Method: c.Method, Path: c.Path, Status: c.Status,
+		RequestID: c.RequestID, At: c.Started, TookUS: c.Took.Microseconds(),
+	}
+	if c.Write && j.effect != nil {
+		at.EffectID = j.effect.ID
+	}
+	switch {
+	case c.Err != nil:
+		at.ErrorKind, at.Error = string(connectors.KindOf(c.Err)), c.Err.Error()
+	case c.Status >= 400:
+		at.ErrorKind = string(connectors.KindOfStatus(c.Status, c.Write))
+	}
+	j.a.attempts = append(j.a.attempts, at)
+}
+
+// Effect implements connectors.Journal: it answers what the effect left, or makes it happen, once.
+func (j *journal) Effect(ctx context.Context, in connectors.Intent, probe connectors.Probe, send connectors.Send) (connectors.Ref, error) {
+	key := j.key(in)
+	ef, err := j.known(ctx, key)
+	if err != nil {
+		return connectors.Ref{}, err
+	}
+	if ef == nil && in.Kind == connectors.CreateEffect && j.a != nil {
+		ref, err := j.filled(ctx, in.Slots[0])
+		if err != nil || ref.Adopted {
+			return ref, err
+		}
+	}
+	if ef == nil {
+		return j.send(ctx, j.plan(in, key), in, probe, send)
+	}
+	switch ef.State {
+	case EffectConfirmed:
+		return refOf(ef)
+	case EffectPlanned, EffectAbsent:
+		return j.send(ctx, ef, in, probe, send)
+	case EffectConflict:
+		return connectors.Ref{}, connectors.Errorf(connectors.Conflict, "%s", ef.Error)
+	}
+	return j.settle(ctx, ef, in, probe, send)
+}
+
+// key says what an effect is. It hangs on the vendor account, so that two connections cannot make it twice.
+func (j *journal) key(in connectors.Intent) string {
+	s := in.Slots[0]
+	switch {
+	case j.a == nil:
+		return fmt.Sprintf("connection/%s/%s/%s/%s/%s", j.conn.ID, strings.ToLower(string(in.Kind)), s.Entity, s.Role+s.ID, in.Name)
+	case in.Kind == connectors.CreateEffect:
+		return fmt.Sprintf("create/%s/%s/%s", j.a.run.MappingID, s.Entity, s.Role)
+	case in.Kind == connectors.AppendEffect:
+		return fmt.Sprintf("append/%s/%s", s.Entity, in.Occurrence)
+	}
+	return fmt.Sprintf("set/%s/%s/%s/%s/%s", j.a.run.ID, j.step.Key, s.Entity, s.ID, in.Name)
+}
+
+// splitCreateKey reads entity and role back out of the key of a run's CREATE.
+func splitCreateKey(key string) (entity, role string, ok bool) {
+	parts := strings.SplitN(key, "/", 4)
+	if len(parts) != 4 || parts[0] != "create" {
+		return "", "", false
+	}
+	return parts[2], parts[3], true
+}
+
+// known finds the effect if it was planned before, by this run or, for what only happens once, by anyone.
+func (j *journal) known(ctx context.Context, key string) (*db.Effect, error) {
+	account := j.conn.VendorAccountID
+	if j.a != nil {
+		if ef, ok := j.a.effects[account.String()+key]; ok {
+			return ef, nil
+		}
+		if strings.HasPrefix(key, "set/") {
+			return nil, nil // of this run alone, and those are loaded
+		}
+	}
+	ef, err := db.LiveEffect(ctx, j.e.DB, j.conn.OrgID, account, key)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if j.a != nil && ef.RunID != j.a.run.ID {
+		if ef.State == EffectConfirmed {
+			j.adopted = true
+			return &ef, nil
+		}
+		return nil, j.depend("another run is at work on the same record")
+	}
+	return &ef, nil
+}
+
+// depend makes the step wait for the slot to be filled or released, and no longer than patience allows.
+func (j *journal) depend(why string) error {
+	if t := j.e.timing(); !j.step.StartedAt.IsZero() && time.Since(j.step.StartedAt) > t.Patience {
+		return connectors.Errorf(connectors.Conflict, "%s, and it did not end within %s", why, t.Patience)
+	}
+	return &errWait{reason: ForDependency, for_: j.e.timing().RetryMax, why: why}
+}
+
+// filled answers the record that is in the slot already.
+func (j *journal) filled(ctx context.Context, s connectors.Slot) (connectors.Ref, error) {
+	slot, err := db.GetSlot(ctx, j.e.DB, j.conn.OrgID, j.a.run.MappingID, j.conn.VendorAccountID, s.Entity, s.Role)
+	if errors.Is(err, db.ErrNotFound) {
+		return connectors.Ref{}, nil
+	}
+	if err != nil {
+		return connectors.Ref{}, err
+	}
+	if slot.ExternalID == "" {
+		return connectors.Ref{}, j.depend("another run is making the same record")
+	}
+	j.adopted = true
+	return connectors.Ref{ID: slot.ExternalID, Name: slot.Name, Attributes: slot.Attributes, Adopted: true}, nil
+}
+
+// Adopt implements connectors.Journal: it fills the slot with a record that was there already.
+func (j *journal) Adopt(ctx context.Context, in connectors.Intent, ref connectors.Ref) (connectors.Ref, error) {
+	if j.a == nil {
+		return ref, nil
+	}
+	have, err := j.filled(ctx, in.Slots[0])
+	if err != nil || have.Adopted {
+		return have, err
+	}
+	err = j.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		for i, s := range in.Slots {
+			id := s.ID
+			if i == 0 {
+				id = ref.ID
+			}
+			made, err := db.FillSlot(ctx, tx, db.Slot{
+				OrgID: j.conn.OrgID, MappingID: j.a.run.MappingID, VendorAccountID: j.conn.VendorAccountID, Entity: s.Entity, Role: s.Role,
+				ExternalID: id, Name: ref.Name, Attributes: ref.Attributes, EventID: j.a.run.EventID, RunID: j.a.run.ID, Step: j.step.Key,
+			})
+			if err == nil && !made {
+				err = connectors.Errorf(connectors.Conflict, "%s %s is linked to another record already", s.Entity, id)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return j.e.wakeDependents(ctx, tx, j.conn.OrgID, j.a.run.MappingID)
+	})
+	if err != nil {
+		return connectors.Ref{}, err
+	}
+	ref.Adopted, j.adopted = true, true
+	return ref, nil
+}
+
+// plan makes a new effect; it is committed when its request is rendered.
+func (j *journal) plan(in connectors.Intent, key string) *db.Effect {
+	ef := &db.Effect{
+		OrgID: j.conn.OrgID, ID: db.NewID(), VendorAccountID: j.conn.VendorAccountID, ConnectionID: j.conn.ID,
+		Kind: string(in.Kind), Key: key, Entity: in.Slots[0].Entity, Chain: []db.ID{},
+	}
+	if j.a != nil {
+		ef.RunID, ef.Step, ef.MappingID = j.a.run.ID, j.step.Key, j.a.run.MappingID
+		ef.Chain = append(ef.Chain, j.a.run.Chain...)
+		if len(ef.Chain) == 0 {
+			ef.Chain = append(ef.Chain, j.a.conns[j.a.run.ConnectionID].VendorAccountID)
+		}
+		ef.Chain = append(ef.Chain, j.conn.VendorAccountID)
+	}
+	return ef
+}
+
+// idempotencyKey is what the vendor gets: the effect's id, and a generation for an intended re-send.
+func idempotencyKey(ef *db.Effect) string {
+	key := db.FormatID("tl", ef.ID)
+	if ef.Generation > 0 {
+		key = fmt.Sprintf("%s_%d", key, ef.Generation)
+	}
+	return key
+}
+
+// effectOfKey reads the effect's id back out of an idempotency key of ours.
+func effectOfKey(key string) (db.ID, bool) {
+	if parts := strings.SplitN(key, "_", 3); len(parts) == 3 {
+		key = parts[0] + "_" + parts[1]
+	}
+	id, err := db.ParseID("tl", key)
+	return id, err == nil
+}
+
+func refOf(ef *db.Effect) (connectors.Ref, error) {
+	var ref connectors.Ref
+	if len(ef.Ref) == 0 {
+		return connectors.Ref{ID: ef.ExternalID}, nil
+	}
+	err := json.Unmarshal(ef.Ref, &ref)
+	return ref, err
+}

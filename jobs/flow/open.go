@@ -1,0 +1,56 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"tieline/connectors"
+	"tieline/db"
+	"tieline/db/seal"
+)
+
+// open makes a connection ready to call its vendor: credentials unsealed, budget and journal attached. It makes no call.
+func (e *Engine) open(row db.Connection, j connectors.Journal) (connectors.Conn, error) {
+	app, ok := e.Apps.App(row.App)
+	if !ok {
+		return connectors.Conn{}, fmt.Errorf("no connector for app %q", row.App)
+	}
+	creds, err := e.credentials(row)
+	if err != nil {
+		return connectors.Conn{}, err
+	}
+	return e.openWith(app, creds, j)
+}
+
+func (e *Engine) openWith(app connectors.Connector, creds connectors.Credentials, j connectors.Journal) (connectors.Conn, error) {
+	return connectors.Open(app, creds, connectors.Options{
+		URL: e.URLs[app.Key], Journal: j, Base: e.Base, Log: e.Log, Observe: e.Observe,
+	})
+}
+
+func (e *Engine) credentials(row db.Connection) (connectors.Credentials, error) {
+	plain, err := e.Keys.Open(row.Credentials, connectionAD(row.OrgID, row.ID, "credentials"))
+	if err != nil {
+		return nil, fmt.Errorf("unsealing the credentials of connection %s: %w", row.ID, err)
+	}
+	var creds map[string]string
+	if err := json.Unmarshal(plain, &creds); err != nil {
+		return nil, fmt.Errorf("reading the credentials of connection %s: malformed", row.ID)
+	}
+	return creds, nil
+}
+
+func (e *Engine) sealJSON(v any, ad []byte) ([]byte, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return e.Keys.Seal(plain, ad)
+}
+
+// connectionAD binds a box to its place, so that boxes cannot be swapped between rows.
+func connectionAD(org, id db.ID, field string) []byte {
+	return seal.AD("connections", org.String(), id.String(), field)
+}
+
+func effectAD(org, id db.ID) []byte { return seal.AD("effects", org.String(), id.String(), "request") }

@@ -1,0 +1,51 @@
+package flow
+
+import (
+	"strings"
+)
+
+// Problem is one thing wrong with what was asked: which input, why, and the way out.
+type Problem struct {
+	Field   []string // path into the input; empty when no field is at fault
+	Code    string   // of the closed list below
+	Message string   // a plain sentence
+}
+
+// Codes of problems.
+const (
+	CodeRequired     = "REQUIRED"
+	CodeInvalid      = "INVALID"
+	CodeUnknownField = "UNKNOWN_FIELD"
+	CodeNotFound     = "NOT_FOUND"
+	CodeTaken        = "TAKEN"
+	CodeUnauthorized = "UNAUTHORIZED"  // the vendor refuses the credentials
+	CodeForbidden    = "FORBIDDEN"     // the vendor lacks a right
+	CodeModeMismatch = "MODE_MISMATCH" // test and live would meet
+	CodeOtherAccount = "OTHER_ACCOUNT" // new credentials open another vendor account
+	CodeInUse        = "IN_USE"
+	CodeState        = "WRONG_STATE"
+	CodeUnavailable  = "VENDOR_UNAVAILABLE"
+)
+
+// Problems are all that is wrong. As an error they refuse a request; nothing was changed.
+type Problems []Problem
+
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, x := range p {
+		lines[i] = strings.Join(x.Field, ".") + ": " + x.Message
+	}
+	return strings.Join(lines, "; ")
+}
+
+func problem(code, message string, field ...string) Problems {
+	return Problems{{Field: field, Code: code, Message: message}}
+}
+
+// or gives the problems as an error, or nil when there are none.
+func (p Problems) or() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
+}
