@@ -51,7 +51,15 @@ func (t Tx) Pgx(fn func(pgx.Tx) error) error {
 		if conn.IsClosed() || conn.PgConn().TxStatus() != 'T' {
 			return sql.ErrTxDone // a late call would otherwise run outside of any transaction
 		}
-		return fn(joined{conn})
+		returned := false
+		defer func() {
+			if !returned { // a panic: Raw then waits for the transaction's end before it passes the panic on
+				go t.Tx.Tx.Rollback()
+			}
+		}()
+		err := fn(joined{conn})
+		returned = true
+		return err
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -111,23 +113,37 @@ func TestRowsAndJobsCommitTogether(t *testing.T) {
 func TestPanicRollsBack(t *testing.T) {
 	t.Parallel()
 	f := open(t, nil)
-	for _, where := range []string{"bun", "pgx"} {
-		func() {
+	ends := map[string]func(db.Tx){
+		"panic":        func(db.Tx) { panic(errOops) },
+		"lent, panic":  func(tx db.Tx) { tx.Pgx(func(pgx.Tx) error { panic(errOops) }) },
+		"Goexit":       func(db.Tx) { runtime.Goexit() },
+		"lent, Goexit": func(tx db.Tx) { tx.Pgx(func(pgx.Tx) error { runtime.Goexit(); return nil }) },
+		"savepoint": func(tx db.Tx) {
+			tx.Savepoint(t.Context(), func(_ context.Context, tx db.Tx) error {
+				return tx.Pgx(func(pgx.Tx) error { panic(errOops) })
+			})
+		},
+	}
+	for name, end := range ends {
+		var ended sync.WaitGroup
+		ended.Add(1)
+		go func() {
+			defer ended.Done()
 			defer func() {
-				if recover() != errOops {
-					t.Errorf("%s: the panic was lost", where)
+				if r := recover(); r != errOops && !strings.HasSuffix(name, "Goexit") {
+					t.Errorf("%s: recovered %v", name, r)
 				}
 			}()
 			f.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 				if _, err := f.add(ctx, tx, 1, nil); err != nil {
 					t.Error(err)
 				}
-				if where == "pgx" {
-					return tx.Pgx(func(pgx.Tx) error { panic(errOops) })
-				}
-				panic(errOops)
+				end(tx)
+				return nil
 			})
+			t.Errorf("%s: InTx returned", name)
 		}()
+		ended.Wait()
 		f.wantRows(t, 0, 0)
 	}
 }
@@ -212,10 +228,8 @@ func TestInsertManyFast(t *testing.T) {
 			return err
 		})
 	}
-	if err := f.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return errors.Join(add(ctx, tx), errOops) }); err != errOops {
-		if !errors.Is(err, errOops) {
-			t.Error(err)
-		}
+	if err := f.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return errors.Join(add(ctx, tx), errOops) }); !errors.Is(err, errOops) {
+		t.Error(err)
 	}
 	f.wantRows(t, 0, 0)
 	if err := f.InTx(t.Context(), add); err != nil {
