@@ -1,0 +1,120 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/errcode"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"tieline/db"
+	"tieline/graph/auth"
+	"tieline/graph/model"
+)
+
+// Code is extensions.code of a top-level error. Clients switch on it: the list is closed, and a new value is announced.
+type Code string
+
+// The codes.
+const (
+	ParseFailed      Code = errcode.ParseFailed      // the document is not GraphQL
+	ValidationFailed Code = errcode.ValidationFailed // the document or its variables do not fit the schema
+	BadUserInput     Code = "BAD_USER_INPUT"         // a value is of the right type and still no use
+	BadRequest       Code = "BAD_REQUEST"            // the HTTP request is not one of GraphQL over HTTP
+	Unauthenticated  Code = "UNAUTHENTICATED"        // no token, or one that is unknown, expired or revoked
+	Forbidden        Code = "FORBIDDEN"              // the token lacks a scope
+	NotFound         Code = "NOT_FOUND"              // what is subscribed to does not exist
+	MethodNotAllowed Code = "METHOD_NOT_ALLOWED"
+	NotAcceptable    Code = "NOT_ACCEPTABLE"
+	UnsupportedMedia Code = "UNSUPPORTED_MEDIA_TYPE"
+	PayloadTooLarge  Code = "PAYLOAD_TOO_LARGE"
+	TooManyTokens    Code = "TOKEN_LIMIT_EXCEEDED"
+	TooDeep          Code = "DEPTH_LIMIT_EXCEEDED"
+	TooComplex       Code = "COMPLEXITY_LIMIT_EXCEEDED"
+	TooManyStreams   Code = "SUBSCRIPTION_LIMIT_EXCEEDED"
+	CursorExpired    Code = "CURSOR_EXPIRED"  // `after` is older than the feed is kept
+	SlowSubscriber   Code = "SLOW_SUBSCRIBER" // resume with the last cursor seen
+	NoIntrospection  Code = "INTROSPECTION_DISABLED"
+	Unavailable      Code = "UNAVAILABLE" // try again
+	Timeout          Code = "TIMEOUT"
+	Internal         Code = "INTERNAL"
+)
+
+// Error is a top-level error whose text is meant for the caller.
+type Error struct {
+	Code    Code
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+func fail(code Code, message string) *Error { return &Error{code, message} }
+
+func failf(code Code, format string, args ...any) *Error {
+	return fail(code, fmt.Sprintf(format, args...))
+}
+
+// gql is the error as gqlgen's extension points want it.
+func (e *Error) gql() *gqlerror.Error {
+	return &gqlerror.Error{Message: e.Message, Extensions: map[string]any{"code": string(e.Code)}, Err: e}
+}
+
+// presenter makes every error what callers see: one code, one sentence, the request's id. What it does not know is
+// INTERNAL, its detail logged and not told.
+func presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
+	return func(ctx context.Context, err error) *gqlerror.Error {
+		out := graphql.DefaultErrorPresenter(ctx, err)
+		known := classify(err, out)
+		if known.Code == Internal && ctx.Err() == nil {
+			log.ErrorContext(ctx, "graphql", "err", err, "path", out.Path.String(), "request", requestID(ctx))
+		}
+		return &gqlerror.Error{
+			Message: known.Message, Path: out.Path, Locations: out.Locations,
+			Extensions: map[string]any{"code": string(known.Code), "requestId": requestID(ctx)},
+		}
+	}
+}
+
+func classify(err error, shown *gqlerror.Error) *Error {
+	if ours, ok := errors.AsType[*Error](err); ok {
+		return ours
+	}
+	if input, ok := errors.AsType[*model.InputError](err); ok {
+		return fail(BadUserInput, input.Error())
+	}
+	if number, ok := errors.AsType[*graphql.NumberOverflowError](err); ok {
+		return fail(BadUserInput, number.Error())
+	}
+	var unreachable *pgconn.ConnectError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fail(Timeout, "this took too long; ask for less at a time")
+	case auth.Refused(err):
+		return fail(Unauthenticated, err.Error())
+	case errors.Is(err, db.ErrNotFound):
+		return fail(NotFound, "not found")
+	case errors.As(err, &unreachable):
+		return fail(Unavailable, "the service cannot answer right now; try again")
+	}
+	code, _ := shown.Extensions["code"].(string)
+	switch {
+	case strings.HasPrefix(shown.Message, "exceeded token limit"): // gqlparser has no type for it
+		return fail(TooManyTokens, shown.Message)
+	case code != "":
+		return fail(Code(code), shown.Message) // of gqlgen's own: parse, validation, complexity
+	case shown.Message == "introspection disabled":
+		return fail(NoIntrospection, "introspection needs a token")
+	}
+	return fail(Internal, "something went wrong here; name the requestId when you ask about it")
+}
+
+// recovered turns a panic into an error with its stack, for the log alone.
+func recovered(_ context.Context, p any) error {
+	return fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+}

@@ -1,0 +1,40 @@
+package model
+
+// Page is one page of a list of N, as Relay wants it.
+type Page[N any] struct {
+	Edges    []*Edge[N]
+	Nodes    []*N
+	PageInfo *PageInfo
+}
+
+// Edge is one N of a list with its position.
+type Edge[N any] struct {
+	Cursor string
+	Node   *N
+}
+
+// The schema's names for pages and edges.
+type (
+	APITokenConnection    = Page[APIToken]
+	AppConnection         = Page[App]
+	AppInstanceConnection = Page[AppInstance]
+	EventConnection       = Page[Event]
+	FlowConnection        = Page[Flow]
+	FlowLinkConnection    = Page[FlowLink]
+	MappingConnection     = Page[Mapping]
+
+	APITokenEdge    = Edge[APIToken]
+	AppEdge         = Edge[App]
+	AppInstanceEdge = Edge[AppInstance]
+	EventEdge       = Edge[Event]
+	FlowEdge        = Edge[Flow]
+	FlowLinkEdge    = Edge[FlowLink]
+	MappingEdge     = Edge[Mapping]
+	RunEdge         = Edge[Run]
+)
+
+// RunConnection is a page of runs and the position of the feed at the same moment.
+type RunConnection struct {
+	Page[Run]
+	FeedCursor *string
+}

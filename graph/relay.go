@@ -1,0 +1,94 @@
+package graph
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"tieline/graph/model"
+)
+
+const (
+	defaultPage = 20
+	maxPage     = 100
+)
+
+// pageArgs are the four arguments of a list.
+type pageArgs struct {
+	First, Last   *int32
+	After, Before *string
+}
+
+// window is a page as a query wants it: rows between two keys, in the list's order or, for a last page, against it.
+type window struct {
+	After, Before string // keys, exclusive; empty: no bound
+	Limit         int    // one more than the page holds, to see whether more follows
+	Backward      bool
+}
+
+// window reads the arguments. list names what is paged, so that a cursor of another list is refused.
+func (p pageArgs) window(list string) (window, error) {
+	size := int32(defaultPage)
+	switch {
+	case p.First != nil && p.Last != nil:
+		return window{}, fail(BadUserInput, "ask for first or last, not for both")
+	case p.First != nil:
+		size = *p.First
+	case p.Last != nil:
+		size = *p.Last
+	}
+	if size < 1 || size > maxPage {
+		return window{}, failf(BadUserInput, "a page holds 1 to %d, not %d", maxPage, size)
+	}
+	after, err := readCursor(list, p.After)
+	if err != nil {
+		return window{}, err
+	}
+	before, err := readCursor(list, p.Before)
+	return window{After: after, Before: before, Limit: int(size) + 1, Backward: p.Last != nil}, err
+}
+
+// cursor is a position in a list: the sort key, and which list it is of. Clients take it as it is.
+func cursor(list, key string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(list + ":" + key))
+}
+
+func readCursor(list string, c *string) (string, error) {
+	if c == nil {
+		return "", nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(*c)
+	key, ok := strings.CutPrefix(string(text), list+":")
+	if err != nil || !ok || key == "" {
+		return "", failf(BadUserInput, "%.40q is not a cursor of this list", *c)
+	}
+	return key, nil
+}
+
+// page makes a page of rows that a query read by w: in its order, the extra row at the end.
+func page[N any](rows []*N, w window, list string, key func(*N) string) *model.Page[N] {
+	more := len(rows) >= w.Limit
+	if more {
+		rows = rows[:w.Limit-1]
+	}
+	if w.Backward {
+		rows = reversed(rows)
+	}
+	out := &model.Page[N]{Nodes: rows, Edges: make([]*model.Edge[N], len(rows)), PageInfo: &model.PageInfo{
+		HasNextPage: more && !w.Backward, HasPreviousPage: more && w.Backward,
+	}}
+	for i, n := range rows {
+		out.Edges[i] = &model.Edge[N]{Cursor: cursor(list, key(n)), Node: n}
+	}
+	if len(rows) > 0 {
+		out.PageInfo.StartCursor, out.PageInfo.EndCursor = &out.Edges[0].Cursor, &out.Edges[len(rows)-1].Cursor
+	}
+	return out
+}
+
+func reversed[N any](rows []*N) []*N {
+	out := make([]*N, len(rows))
+	for i, n := range rows {
+		out[len(rows)-1-i] = n
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/handler/transport"
+	coderws "github.com/coder/websocket"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"tieline/graph/auth"
+)
+
+const (
+	protocol    = "graphql-transport-ws"
+	initTimeout = 10 * time.Second
+	pingEvery   = 15 * time.Second // a peer that has not answered two of them is gone
+)
+
+// Close codes beyond the protocol's own, chosen by what the graphql-ws client does next: it gives up after 4401 and
+// comes back after the others. After 1000, gqlgen's answer to everything, it comes back at once and for ever.
+const (
+	closeRestart      = 1012
+	closeTryLater     = 1013
+	closeBadMessage   = 4400
+	closeUnauthorized = 4401
+	closeForbidden    = 4403
+	closeInitTimeout  = 4408
+	closeSameID       = 4409
+	closeSecondInit   = 4429
+)
+
+// socketTransport is graphql-transport-ws over gqlgen's websocket transport, which it keeps to the protocol.
+type socketTransport struct {
+	transport.Websocket
+	origins origins
+	closing context.Context // ends when sockets must go
+	log     *slog.Logger
+}
+
+func newSocketTransport(v auth.Verifier, o origins, l Limits, closing context.Context, log *slog.Logger) socketTransport {
+	return socketTransport{
+		origins: o, closing: closing, log: log,
+		Websocket: transport.Websocket{
+			Implementation:   accepter{subscriptions: l.Subscriptions},
+			InitFunc:         admit(v, log),
+			InitTimeout:      initTimeout,
+			PingPongInterval: pingEvery,
+			PayloadReadLimit: &l.Body,
+		},
+	}
+}
+
+// Supports takes requests to upgrade to a websocket, and no other upgrade.
+func (t socketTransport) Supports(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// Do serves one socket until it ends. What gqlgen would log or accept for want of a check is refused before.
+func (t socketTransport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
+	offered := strings.Split(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",")
+	switch {
+	case !slices.ContainsFunc(offered, func(p string) bool { return strings.TrimSpace(p) == protocol }):
+		http.Error(w, "the websocket protocol must be "+protocol, http.StatusBadRequest)
+		return
+	case !t.origins.allow(r):
+		http.Error(w, "pages of this origin may not connect", http.StatusForbidden)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(t.closing, func() { cancel(context.Cause(t.closing)) })()
+	ctx = context.WithValue(ctx, socketKey{}, &life{ctx: ctx})
+	t.Websocket.Do(w, r.WithContext(ctx), exec)
+}
+
+// life is what a socket's parts, which gqlgen keeps apart, know of each other.
+type life struct{ ctx context.Context }
+
+type socketKey struct{}
+
+func lifeOf(ctx context.Context) *life { return ctx.Value(socketKey{}).(*life) }
+
+// admit answers connection_init: the payload's authorization says who it is. The socket ends with the token.
+func admit(v auth.Verifier, log *slog.Logger) transport.WebsocketInitFunc {
+	refuse := func(ctx context.Context, code int, err error) (context.Context, *transport.InitPayload, error) {
+		return transport.AppendCloseReason(transport.WithWebsocketCloseCode(ctx, code), err.Error()), nil, err
+	}
+	return func(ctx context.Context, payload transport.InitPayload) (context.Context, *transport.InitPayload, error) {
+		bearer := auth.Bearer(payload.Authorization())
+		if bearer == "" {
+			return refuse(ctx, closeUnauthorized, errors.New("connection_init needs the payload {authorization: \"Bearer tl_…\"}"))
+		}
+		viewer, err := v.Verify(ctx, bearer)
+		switch {
+		case auth.Refused(err):
+			return refuse(ctx, closeForbidden, err)
+		case err != nil:
+			log.ErrorContext(ctx, "verifying a token", "err", err, "request", requestID(ctx))
+			return refuse(ctx, closeTryLater, errors.New("the service cannot answer right now"))
+		}
+		ctx = auth.WithViewer(ctx, viewer)
+		if !viewer.Expires.IsZero() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, viewer.Expires)
+			context.AfterFunc(ctx, cancel) // the socket's own context, its parent, ends with the socket
+		}
+		lifeOf(ctx).ctx = ctx
+		return ctx, nil, nil
+	}
+}
+
+// accepter makes sockets that keep to the protocol.
+type accepter struct{ subscriptions int }
+
+// Accept upgrades the request; origin and protocol were checked.
+func (a accepter) Accept(w http.ResponseWriter, r *http.Request, _ transport.WebsocketAcceptOptions) (transport.WebsocketConn, error) {
+	inner := transport.CoderWebsocketImplementation{AcceptOptions: coderws.AcceptOptions{InsecureSkipVerify: true}}
+	conn, err := inner.Accept(w, r, transport.WebsocketAcceptOptions{Subprotocols: []string{protocol}})
+	if err != nil {
+		return nil, err
+	}
+	return &socket{WebsocketConn: conn, life: lifeOf(r.Context()), most: a.subscriptions, inner: map[string]string{}, outer: map[string]string{}}, nil
+}
+
+// tooMany is the error that refuses one operation more.
+func tooMany(most int) gqlerror.List {
+	return gqlerror.List{failf(TooManyStreams, "a socket carries at most %d operations at a time", most).gql()}
+}
