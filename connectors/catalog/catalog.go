@@ -1,0 +1,13 @@
+// Package catalog is the one list of the apps that Tieline connects.
+package catalog
+
+import (
+	"tieline/connectors"
+	"tieline/connectors/stripe"
+	"tieline/connectors/togai"
+)
+
+// New checks every descriptor: a bad one must show at start.
+func New() (*connectors.Registry, error) {
+	return connectors.NewRegistry(stripe.Connector(), togai.Connector())
+}

@@ -1,0 +1,20 @@
+package catalog_test
+
+import (
+	"testing"
+
+	"tieline/connectors/catalog"
+)
+
+func TestDescriptorsAreGood(t *testing.T) {
+	t.Parallel()
+	r, err := catalog.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"stripe", "togai"} {
+		if _, ok := r.App(key); !ok {
+			t.Errorf("%s is missing", key)
+		}
+	}
+}

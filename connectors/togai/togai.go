@@ -1,0 +1,130 @@
+// Package togai connects Togai organizations. https://github.com/zuora/togai-mintlify-docs
+package togai
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"tieline/connectors"
+)
+
+// The fields of the form.
+const (
+	environment    = "environment"
+	apiToken       = "api_token"
+	organizationID = "organization_id"
+)
+
+const (
+	production = "production"
+	sandbox    = "sandbox"
+)
+
+// trialRate is what a trial organization may call a second, ingestion apart. Larger plans get more on request, and no
+// answer says how much is left. That production has no less is our assumption. https://github.com/zuora/togai-mintlify-docs
+const trialRate = 10
+
+// Connector describes Togai.
+func Connector() connectors.Connector {
+	return connectors.Connector{
+		Key: "togai", Name: "Togai", Category: "billing",
+		Description: "Customers, accounts and their settings in Togai.",
+		DocsURL:     "https://docs.togai.com",
+		Auth: []connectors.Field{
+			{Key: environment, Label: "Environment", Help: "Which of Togai's two systems the token belongs to.",
+				Choices: []connectors.Choice{{Value: production, Label: "Production"}, {Value: sandbox, Label: "Sandbox"}}},
+			{Key: apiToken, Label: "API token", Secret: true, Help: "In Togai's Admin Center under API Tokens. It is shown once."},
+			{Key: organizationID, Label: "Organization id", Help: "What tells your Togai organization apart; Togai does not tell it to API tokens. Use the same for every connection of one organization."},
+		},
+		BaseURL: func(c connectors.Credentials) string {
+			if c[environment] == sandbox {
+				return "https://sandbox-api.togai.com"
+			}
+			return "https://api.togai.com"
+		},
+		Mode:      mode,
+		Authorize: authorize,
+		Identify:  identify,
+		Account:   organizationID,
+		Webhook: &connectors.Webhook{
+			Open: open, Unsigned: true,
+			Help: "In Togai, make a private outbound flow: its trigger is the account creation event, its action “Initiate webhook action” of the Webhook app " +
+				`with the payload template {"payload": "request"}. Then add a flow connection with this URL. Without it, accounts are found by asking every few seconds.`,
+		},
+		Triggers: []connectors.Trigger{accountCreated()},
+		Actions: []connectors.Action{
+			createCustomer(), getCustomer(), listCustomers(), createAccount(), getAccount(), listAccounts(), getSetting(), setSetting(),
+		},
+		// Togai documents no addresses of its app's pages.
+		Records: []connectors.Record{{Entity: "customer", Name: "Customer"}, {Entity: "account", Name: "Account"}, {Entity: "setting", Name: "Setting"}},
+
+		Timeout: 20 * time.Second,
+		Settle:  2 * time.Second, // an assumption: nothing is said about how soon a read shows a write
+		Rate:    func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: trialRate, Burst: trialRate} },
+	}
+}
+
+func mode(c connectors.Credentials) (connectors.Mode, error) {
+	for _, f := range []struct{ key, label string }{{apiToken, "API token"}, {organizationID, "organization id"}} {
+		if strings.TrimSpace(c[f.key]) == "" {
+			return "", wrong(f.key, "The "+f.label+" is missing.")
+		}
+	}
+	switch c[environment] {
+	case production:
+		return connectors.Live, nil
+	case sandbox:
+		return connectors.Test, nil
+	}
+	return "", wrong(environment, "The environment must be production or sandbox.")
+}
+
+func wrong(field, sentence string) error {
+	e := connectors.Errorf(connectors.Invalid, "%s", sentence)
+	e.Field = field
+	return e
+}
+
+func authorize(_ context.Context, r connectors.Requester, c connectors.Credentials) error {
+	r.SetHeader("Authorization", "Bearer "+strings.TrimSpace(c[apiToken]))
+	return nil
+}
+
+// identify proves the token. No call tells whose it is, so the form's organization id must do.
+func identify(ctx context.Context, c connectors.Conn) (connectors.Identity, error) {
+	id := connectors.Identity{Mode: c.Mode, Name: strings.TrimSpace(c.Credentials[organizationID])}
+	for _, s := range []struct {
+		key, label string
+		needFor    []string
+	}{
+		{"customers", "Customers", []string{"customer.create", "customer.get", "customer.list"}},
+		{"accounts", "Accounts", []string{"account.created", "account.create", "account.get", "account.list"}},
+		{"settings", "Settings", []string{"setting.get", "setting.set", "customer.create"}},
+	} {
+		state := connectors.Granted
+		switch _, err := call(ctx, c, http.MethodGet, "/"+s.key+"?"+url.Values{"pageSize": {"1"}}.Encode(), nil, nil); {
+		case connectors.KindOf(err) == connectors.Forbidden:
+			state = connectors.Missing
+		case err != nil:
+			return connectors.Identity{}, err
+		}
+		help := "Togai ties a token's rights to a role: make the token as an administrator or developer."
+		id.Permissions = append(id.Permissions,
+			connectors.Permission{Key: s.key + ":read", Label: s.label + ", read", State: state, NeedFor: s.needFor, Help: help},
+			connectors.Permission{Key: s.key + ":write", Label: s.label + ", write", State: connectors.Unknown, NeedFor: writers(s.needFor), Help: help})
+	}
+	return id, nil
+}
+
+// writers are those that need more than reading.
+func writers(keys []string) (out []string) {
+	for _, k := range keys {
+		if _, verb, _ := strings.Cut(k, "."); verb == "create" || verb == "set" {
+			out = append(out, k)
+		}
+	}
+	return out
+}
