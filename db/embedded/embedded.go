@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 const (
@@ -45,7 +46,8 @@ type Server struct {
 // URL addresses a database of the server, for pgx and psql alike. A new cluster has one, "postgres".
 func (s *Server) URL(dbname string) string {
 	q := url.Values{"host": {s.socket}, "port": {port}, "user": {role}, "sslmode": {"disable"}}
-	return (&url.URL{Scheme: "postgres", Path: "/" + dbname, RawQuery: q.Encode()}).String()
+	query := strings.ReplaceAll(q.Encode(), "+", "%20") // libpq and pgx take a plus sign as it is
+	return (&url.URL{Scheme: "postgres", Path: "/" + dbname, RawQuery: query}).String()
 }
 
 // Dirs names where this account keeps an application's data and its downloads. Root gets directories that the account

@@ -65,23 +65,27 @@ func (p places) binaries(ctx context.Context) []binaries {
 			dirs = append(dirs, strings.TrimSpace(string(out)))
 		}
 	}
-	var found, others []binaries
-	for _, dir := range dirs {
-		if b, err := inspect(ctx, dir); err == nil {
-			found = append(found, b)
-		}
-	}
+	preferred := len(dirs)
 	for _, glob := range p.globs {
-		dirs, _ := filepath.Glob(glob)
-		for _, dir := range dirs {
-			if b, err := inspect(ctx, dir); err == nil {
-				others = append(others, b)
-			}
+		more, _ := filepath.Glob(glob)
+		dirs = append(dirs, more...)
+	}
+	var found, others []binaries
+	seen := map[string]bool{}
+	for i, dir := range dirs {
+		b, err := inspect(ctx, dir)
+		if err != nil || b.major < minMajor || seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		if i < preferred {
+			found = append(found, b)
+		} else {
+			others = append(others, b)
 		}
 	}
 	slices.SortStableFunc(others, func(a, b binaries) int { return b.major - a.major })
-	found = slices.DeleteFunc(append(found, others...), func(b binaries) bool { return b.major < minMajor })
-	return found
+	return append(found, others...)
 }
 
 var versionLine = regexp.MustCompile(`^postgres \(PostgreSQL\) (\d+)`)
@@ -108,8 +112,11 @@ func inspect(ctx context.Context, dir string) (binaries, error) {
 func choose(ctx context.Context, cfg Config, from places, want int) (binaries, error) {
 	fits := func(b binaries) bool { return want == 0 && b.major >= minMajor || b.major == want }
 	mismatch := func(have string) error {
-		return fmt.Errorf("the data in %s was made by PostgreSQL %d, and there is only %s; it was left as it is\n"+
-			"install PostgreSQL %[2]d, or dump it there and restore it into a new directory (TIELINE_DATA_DIR), or\n%s", cfg.Dir, want, have, waysOut)
+		return fmt.Errorf("the data in %s was made by PostgreSQL %d, and there is only %s; nothing was changed; ways out:\n"+
+			"  - install PostgreSQL %[2]d\n"+
+			"  - dump the data with PostgreSQL %[2]d, and restore it into the database of a new TIELINE_DATA_DIR\n"+
+			"  - set DATABASE_URL to a Postgres that runs elsewhere\n"+
+			"  - set TIELINE_POSTGRES_BIN to a directory that holds initdb and postgres of PostgreSQL %[2]d", cfg.Dir, want, have)
 	}
 	if cfg.Bin != "" {
 		b, err := inspect(ctx, cfg.Bin)

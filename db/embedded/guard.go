@@ -144,9 +144,10 @@ func (s *Server) Stop() error {
 	return s.own.stop()
 }
 
-// socketDir is the cluster's directory, or a short one when a socket's path there would be too long.
+// socketDir is the cluster's directory, or a short one when a socket's path there would be too long, or would be taken
+// for a list of hosts.
 func (c cluster) socketDir() (dir string, borrowed bool, err error) {
-	if len(c.cfg.Dir) <= maxSocketDir {
+	if len(c.cfg.Dir) <= maxSocketDir && !strings.Contains(c.cfg.Dir, ",") {
 		return c.cfg.Dir, false, nil
 	}
 	base := os.TempDir()
