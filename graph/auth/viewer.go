@@ -15,6 +15,7 @@ import (
 type Viewer struct {
 	Org     db.ID
 	Token   db.ID
+	Name    string // of the token, for the audit log
 	Scopes  []Scope
 	Expires time.Time // zero: it does not
 }

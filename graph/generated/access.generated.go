@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"tieline/graph/auth"
-	"tieline/graph/model"
+	"tieline/jobs/flow"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -39,7 +39,7 @@ func dir_scope_args(ctx context.Context, ec *executionContext, rawArgs map[strin
 
 // region    **************************** field.gotpl *****************************
 
-func _UserError_field(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.UserError) (ret graphql.Marshaler) {
+func _UserError_field(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *flow.Problem) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -62,7 +62,7 @@ func fieldContext_UserError_field(_ context.Context, ec *executionContext, field
 	return graphql.NewScalarFieldContext("UserError", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func _UserError_message(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.UserError) (ret graphql.Marshaler) {
+func _UserError_message(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *flow.Problem) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -85,7 +85,7 @@ func fieldContext_UserError_message(_ context.Context, ec *executionContext, fie
 	return graphql.NewScalarFieldContext("UserError", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func _UserError_code(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.UserError) (ret graphql.Marshaler) {
+func _UserError_code(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *flow.Problem) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -97,8 +97,8 @@ func _UserError_code(ctx context.Context, ec *executionContext, field graphql.Co
 			return obj.Code, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v model.UserErrorCode) graphql.Marshaler {
-			return marshalNUserErrorCode2tielineᚋgraphᚋmodelᚐUserErrorCode(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return marshalNUserErrorCode2string(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -122,7 +122,7 @@ func fieldContext_UserError_code(_ context.Context, ec *executionContext, field 
 
 var userErrorImplementors = []string{"UserError"}
 
-func _UserError(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.UserError) graphql.Marshaler {
+func _UserError(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *flow.Problem) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, userErrorImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -219,11 +219,11 @@ func marshalNScope2ᚕtielineᚋgraphᚋauthᚐScopeᚄ(ctx context.Context, ec 
 	return ret
 }
 
-func marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+func marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return marshalNUserError2ᚖtielineᚋgraphᚋmodelᚐUserError(ctx, ec, sel, v[i])
+		return marshalNUserError2ᚖtielineᚋjobsᚋflowᚐProblem(ctx, ec, sel, v[i])
 	})
 
 	for _, e := range ret {
@@ -235,7 +235,7 @@ func marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx context.
 	return ret
 }
 
-func marshalNUserError2ᚖtielineᚋgraphᚋmodelᚐUserError(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.UserError) graphql.Marshaler {
+func marshalNUserError2ᚖtielineᚋjobsᚋflowᚐProblem(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *flow.Problem) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -245,14 +245,20 @@ func marshalNUserError2ᚖtielineᚋgraphᚋmodelᚐUserError(ctx context.Contex
 	return _UserError(ctx, ec, sel, v)
 }
 
-func unmarshalNUserErrorCode2tielineᚋgraphᚋmodelᚐUserErrorCode(ctx context.Context, ec *executionContext, v any) (model.UserErrorCode, error) {
-	var res model.UserErrorCode
-	err := res.UnmarshalGQL(v)
+func unmarshalNUserErrorCode2string(ctx context.Context, ec *executionContext, v any) (string, error) {
+	res, err := graphql.UnmarshalString(v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
-func marshalNUserErrorCode2tielineᚋgraphᚋmodelᚐUserErrorCode(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v model.UserErrorCode) graphql.Marshaler {
-	return v
+func marshalNUserErrorCode2string(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v string) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(v)
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
 }
 
 // endregion ***************************** type.gotpl *****************************

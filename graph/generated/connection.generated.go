@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -1100,8 +1101,8 @@ func _CreateConnectionPayload_userErrors(ctx context.Context, ec *executionConte
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -1247,8 +1248,8 @@ func _DeleteConnectionPayload_userErrors(ctx context.Context, ec *executionConte
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -2255,8 +2256,8 @@ func _TestConnectionPayload_userErrors(ctx context.Context, ec *executionContext
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -2319,8 +2320,8 @@ func _UpdateConnectionPayload_userErrors(ctx context.Context, ec *executionConte
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -2492,20 +2493,20 @@ func unmarshalInputConnectionFilter(ctx context.Context, ec *executionContext, o
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"appKey", "state"}
+	fieldsInOrder := [...]string{"app", "state"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
 			continue
 		}
 		switch k {
-		case "appKey":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("appKey"))
+		case "app":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("app"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.AppKey = data
+			it.App = data
 		case "state":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("state"))
 			data, err := unmarshalOConnectionState2ᚖtielineᚋgraphᚋmodelᚐConnectionState(ctx, ec, v)
@@ -2529,20 +2530,20 @@ func unmarshalInputCreateConnectionInput(ctx context.Context, ec *executionConte
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"appKey", "name", "fields", "signingSecret", "idempotencyKey"}
+	fieldsInOrder := [...]string{"app", "name", "credentials", "webhookSecret", "idempotencyKey"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
 			continue
 		}
 		switch k {
-		case "appKey":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("appKey"))
+		case "app":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("app"))
 			data, err := unmarshalNString2string(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.AppKey = data
+			it.App = data
 		case "name":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("name"))
 			data, err := unmarshalNString2string(ctx, ec, v)
@@ -2550,20 +2551,20 @@ func unmarshalInputCreateConnectionInput(ctx context.Context, ec *executionConte
 				return it, err
 			}
 			it.Name = data
-		case "fields":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("fields"))
+		case "credentials":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("credentials"))
 			data, err := unmarshalNJSON2encodingᚋjsonᚐRawMessage(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.Fields = data
-		case "signingSecret":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("signingSecret"))
+			it.Credentials = data
+		case "webhookSecret":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("webhookSecret"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.SigningSecret = data
+			it.WebhookSecret = data
 		case "idempotencyKey":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
@@ -2661,7 +2662,7 @@ func unmarshalInputUpdateConnectionInput(ctx context.Context, ec *executionConte
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "name", "fields", "signingSecret", "enabled", "idempotencyKey"}
+	fieldsInOrder := [...]string{"id", "name", "credentials", "webhookSecret", "idempotencyKey"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -2682,27 +2683,20 @@ func unmarshalInputUpdateConnectionInput(ctx context.Context, ec *executionConte
 				return it, err
 			}
 			it.Name = graphql.OmittableOf(data)
-		case "fields":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("fields"))
+		case "credentials":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("credentials"))
 			data, err := unmarshalOJSON2encodingᚋjsonᚐRawMessage(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.Fields = graphql.OmittableOf(data)
-		case "signingSecret":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("signingSecret"))
+			it.Credentials = graphql.OmittableOf(data)
+		case "webhookSecret":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("webhookSecret"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.SigningSecret = graphql.OmittableOf(data)
-		case "enabled":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("enabled"))
-			data, err := unmarshalOBoolean2ᚖbool(ctx, ec, v)
-			if err != nil {
-				return it, err
-			}
-			it.Enabled = graphql.OmittableOf(data)
+			it.WebhookSecret = graphql.OmittableOf(data)
 		case "idempotencyKey":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)

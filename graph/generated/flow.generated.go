@@ -293,16 +293,16 @@ func fieldContext_Flow_steps(_ context.Context, ec *executionContext, field grap
 	return fc, nil
 }
 
-func _Flow_parametersSchema(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Flow) (ret graphql.Marshaler) {
+func _Flow_paramsSchema(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Flow) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
 		field,
 		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
-			return fieldContext_Flow_parametersSchema(ctx, ec, field)
+			return fieldContext_Flow_paramsSchema(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.ParametersSchema, nil
+			return obj.ParamsSchema, nil
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v json.RawMessage) graphql.Marshaler {
@@ -312,7 +312,7 @@ func _Flow_parametersSchema(ctx context.Context, ec *executionContext, field gra
 		true,
 	)
 }
-func fieldContext_Flow_parametersSchema(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+func fieldContext_Flow_paramsSchema(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Flow", field, false, false, errors.New("field of type JSON does not have child fields"))
 }
 
@@ -787,8 +787,8 @@ func _Flow(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj 
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
-		case "parametersSchema":
-			out.Values[i] = _Flow_parametersSchema(ctx, ec, field, obj)
+		case "paramsSchema":
+			out.Values[i] = _Flow_paramsSchema(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -112,8 +113,8 @@ func _CreateFlowLinkPayload_userErrors(ctx context.Context, ec *executionContext
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -167,8 +168,8 @@ func _DeleteFlowLinkPayload_userErrors(ctx context.Context, ec *executionContext
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -231,8 +232,8 @@ func _DisableFlowLinkPayload_userErrors(ctx context.Context, ec *executionContex
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -295,8 +296,8 @@ func _EnableFlowLinkPayload_userErrors(ctx context.Context, ec *executionContext
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -503,16 +504,16 @@ func fieldContext_FlowLink_steps(_ context.Context, ec *executionContext, field 
 	return fc, nil
 }
 
-func _FlowLink_parameters(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
+func _FlowLink_params(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
 		field,
 		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
-			return fieldContext_FlowLink_parameters(ctx, ec, field)
+			return fieldContext_FlowLink_params(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Parameters, nil
+			return obj.Params, nil
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v json.RawMessage) graphql.Marshaler {
@@ -522,7 +523,7 @@ func _FlowLink_parameters(ctx context.Context, ec *executionContext, field graph
 		true,
 	)
 }
-func fieldContext_FlowLink_parameters(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+func fieldContext_FlowLink_params(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type JSON does not have child fields"))
 }
 
@@ -992,33 +993,33 @@ func fieldContext_FlowLinkStep_connection(_ context.Context, ec *executionContex
 	return fc, nil
 }
 
-func _TriggerFlowPayload_run(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.TriggerFlowPayload) (ret graphql.Marshaler) {
+func _TriggerFlowPayload_event(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.TriggerFlowPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
 		field,
 		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
-			return fieldContext_TriggerFlowPayload_run(ctx, ec, field)
+			return fieldContext_TriggerFlowPayload_event(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Run, nil
+			return obj.Event, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v *model.Run) graphql.Marshaler {
-			return marshalORun2ᚖtielineᚋgraphᚋmodelᚐRun(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Event) graphql.Marshaler {
+			return marshalOEvent2ᚖtielineᚋgraphᚋmodelᚐEvent(ctx, ec, selections, v)
 		},
 		true,
 		false,
 	)
 }
-func fieldContext_TriggerFlowPayload_run(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+func fieldContext_TriggerFlowPayload_event(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "TriggerFlowPayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
-			return childFields_Run(ctx, ec, field)
+			return childFields_Event(ctx, ec, field)
 		},
 	}
 	return fc, nil
@@ -1036,8 +1037,8 @@ func _TriggerFlowPayload_userErrors(ctx context.Context, ec *executionContext, f
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -1075,7 +1076,7 @@ func unmarshalInputCreateFlowLinkInput(ctx context.Context, ec *executionContext
 		asMap["enabled"] = false
 	}
 
-	fieldsInOrder := [...]string{"flowId", "name", "triggerConnectionId", "steps", "parameters", "enabled", "idempotencyKey"}
+	fieldsInOrder := [...]string{"flowId", "name", "triggerConnectionId", "steps", "params", "enabled", "idempotencyKey"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1110,13 +1111,13 @@ func unmarshalInputCreateFlowLinkInput(ctx context.Context, ec *executionContext
 				return it, err
 			}
 			it.Steps = data
-		case "parameters":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("parameters"))
+		case "params":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("params"))
 			data, err := unmarshalOJSON2encodingᚋjsonᚐRawMessage(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.Parameters = data
+			it.Params = data
 		case "enabled":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("enabled"))
 			data, err := unmarshalNBoolean2bool(ctx, ec, v)
@@ -1332,20 +1333,20 @@ func unmarshalInputTriggerFlowInput(ctx context.Context, ec *executionContext, o
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"flowLinkId", "payload", "idempotencyKey"}
+	fieldsInOrder := [...]string{"id", "payload", "idempotencyKey"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
 			continue
 		}
 		switch k {
-		case "flowLinkId":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("flowLinkId"))
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
 			data, err := unmarshalNID2string(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.FlowLinkID = data
+			it.ID = data
 		case "payload":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("payload"))
 			data, err := unmarshalNJSON2encodingᚋjsonᚐRawMessage(ctx, ec, v)
@@ -1592,8 +1593,8 @@ func _FlowLink(ctx context.Context, ec *executionContext, sel ast.SelectionSet, 
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
-		case "parameters":
-			out.Values[i] = _FlowLink_parameters(ctx, ec, field, obj)
+		case "params":
+			out.Values[i] = _FlowLink_params(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
@@ -1847,8 +1848,8 @@ func _TriggerFlowPayload(ctx context.Context, ec *executionContext, sel ast.Sele
 		switch field.Name {
 		case "__typename":
 			out.Values[i] = graphql.MarshalString("TriggerFlowPayload")
-		case "run":
-			out.Values[i] = _TriggerFlowPayload_run(ctx, ec, field, obj)
+		case "event":
+			out.Values[i] = _TriggerFlowPayload_event(ctx, ec, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}

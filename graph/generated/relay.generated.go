@@ -34,7 +34,7 @@ type QueryResolver interface {
 	FlowLink(ctx context.Context, id string) (*model.FlowLink, error)
 	Mappings(ctx context.Context, filter *model.MappingFilter, first *int32, after *string, last *int32, before *string) (*model.Page[model.Mapping], error)
 	Mapping(ctx context.Context, id string) (*model.Mapping, error)
-	MappingByExternalID(ctx context.Context, appKey string, entity string, externalID string, vendorAccountID *string) (*model.Mapping, error)
+	MappingByExternalID(ctx context.Context, app string, entity string, externalID string, vendorAccountID *string) (*model.Mapping, error)
 	Runs(ctx context.Context, filter *model.RunFilter, first *int32, after *string, last *int32, before *string) (*model.RunConnection, error)
 	Run(ctx context.Context, id string) (*model.Run, error)
 	APITokens(ctx context.Context, first *int32, after *string, last *int32, before *string) (*model.Page[model.APIToken], error)
@@ -406,14 +406,14 @@ func field_Query_flows_args(ctx context.Context, ec *executionContext, rawArgs m
 func field_Query_mappingByExternalId_args(ctx context.Context, ec *executionContext, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
-	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "appKey",
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "app",
 		func(ctx context.Context, v any) (string, error) {
 			return unmarshalNString2string(ctx, ec, v)
 		})
 	if err != nil {
 		return nil, err
 	}
-	args["appKey"] = arg0
+	args["app"] = arg0
 	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "entity",
 		func(ctx context.Context, v any) (string, error) {
 			return unmarshalNString2string(ctx, ec, v)
@@ -1625,7 +1625,7 @@ func _Query_mappingByExternalId(ctx context.Context, ec *executionContext, field
 		},
 		func(ctx context.Context) (any, error) {
 			fc := graphql.GetFieldContext(ctx)
-			return ec.Resolvers.Query().MappingByExternalID(ctx, fc.Args["appKey"].(string), fc.Args["entity"].(string), fc.Args["externalId"].(string), fc.Args["vendorAccountId"].(*string))
+			return ec.Resolvers.Query().MappingByExternalID(ctx, fc.Args["app"].(string), fc.Args["entity"].(string), fc.Args["externalId"].(string), fc.Args["vendorAccountId"].(*string))
 		},
 		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
 			directive0 := next

@@ -194,7 +194,7 @@ enum Scope {
 """What stood in the way of a mutation, in words for people and a code for programs."""
 type UserError {
   """
-  Path into ` + "`" + `input` + "`" + ` of what is at fault, for instance ["fields", "secretKey"]; null when no single field is.
+  Path into ` + "`" + `input` + "`" + ` of what is at fault, for instance ["credentials", "secret_key"]; null when no single field is.
   """
   field: [String!]
   """One plain sentence that can be shown to a user."""
@@ -253,7 +253,7 @@ type App implements Node {
   category: String!
   """The vendor's documentation for developers."""
   docsUrl: String
-  """The form to fill in for a connection, in order. Its keys are those of ` + "`" + `fields` + "`" + ` in createConnection."""
+  """The form to fill in for a connection, in order. Its keys are those of ` + "`" + `credentials` + "`" + ` in createConnection."""
   fields: [FormField!]!
   """What the app can start a flow with."""
   triggers: [Trigger!]!
@@ -278,7 +278,7 @@ type App implements Node {
 type FormField {
   """Stable, for client caches."""
   id: ID!
-  """Key under which ` + "`" + `fields` + "`" + ` of createConnection takes the value, for instance secretKey."""
+  """Key under which ` + "`" + `credentials` + "`" + ` of createConnection takes the value, for instance secret_key."""
   key: String!
   """Label to show beside the field."""
   label: String!
@@ -561,8 +561,8 @@ type AppInstanceEdge {
 
 """Narrows a list of connections. What is left out does not narrow."""
 input ConnectionFilter {
-  """Only connections to this app, for instance stripe."""
-  appKey: String
+  """Only connections to this app, by its key, for instance stripe."""
+  app: String
   """Only connections in this state."""
   state: ConnectionState
 }
@@ -622,15 +622,15 @@ type Mutation {
 """What to connect and with what."""
 input CreateConnectionInput {
   """Key of the app, for instance stripe."""
-  appKey: String!
+  app: String!
   """Your name for it, unique in the organization: Stripe (test)."""
   name: String!
   """
-  One value for each field of the app's form, by key: {"secretKey": "sk_test_…"}. All values are texts.
+  A text for each field of the app's form, by key: {"secret_key": "sk_test_…"}.
   """
-  fields: JSON! @secret
+  credentials: JSON! @secret
   """Signing secret of an endpoint that was set up at the vendor by hand, where we cannot register one: whsec_…"""
-  signingSecret: String @secret
+  webhookSecret: String @secret
   """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
   idempotencyKey: String
 }
@@ -650,11 +650,9 @@ input UpdateConnectionInput {
   """A new name."""
   name: String
   """New values for fields of the form, by key. Fields that are left out keep their value; null empties an optional one."""
-  fields: JSON @secret
+  credentials: JSON @secret
   """Signing secret of an endpoint that was set up by hand; null forgets it."""
-  signingSecret: String @secret
-  """False switches the connection off, true on again."""
-  enabled: Boolean
+  webhookSecret: String @secret
   """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
   idempotencyKey: String
 }
@@ -918,8 +916,8 @@ type Flow implements Node {
   trigger: Trigger
   """What it does, in order."""
   steps: [FlowStep!]!
-  """JSON Schema of ` + "`" + `parameters` + "`" + ` of a flow link."""
-  parametersSchema: JSON!
+  """JSON Schema of ` + "`" + `params` + "`" + ` of a flow link."""
+  paramsSchema: JSON!
   """What it is linked to, newest first."""
   links(
     """Size of the page from the start: 1 to 100, 20 when neither first nor last is given."""
@@ -1035,7 +1033,7 @@ type FlowLink implements Node {
   """The connection of each step, in the order of the flow."""
   steps: [FlowLinkStep!]!
   """Values for the flow's parameters."""
-  parameters: JSON!
+  params: JSON!
   """Where the trigger's app sends its events: it belongs to the trigger's connection, which other links may share."""
   webhookUrl: String
   """Its runs, newest first."""
@@ -1165,8 +1163,8 @@ input CreateFlowLinkInput {
   triggerConnectionId: ID!
   """The connection for each step. All must be of one mode, test or live."""
   steps: [FlowLinkStepInput!]!
-  """Values for the flow's parameters; see parametersSchema of the flow. Left out, all have their defaults."""
-  parameters: JSON
+  """Values for the flow's parameters; see paramsSchema of the flow. Left out, all have their defaults."""
+  params: JSON
   """Whether it starts switched on."""
   enabled: Boolean! = false
   """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
@@ -1240,7 +1238,7 @@ type DeleteFlowLinkPayload {
 """What to start and with what."""
 input TriggerFlowInput {
   """Which flow link. It need not be switched on."""
-  flowLinkId: ID!
+  id: ID!
   """What the trigger hands to the flow; see schema and sample of the trigger."""
   payload: JSON!
   """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
@@ -1249,8 +1247,8 @@ input TriggerFlowInput {
 
 """What came of it."""
 type TriggerFlowPayload {
-  """The run that was started; null when there is none."""
-  run: Run
+  """The event that stands for it; its outcomes will name the run."""
+  event: Event
   """What stood in the way; empty when all went well."""
   userErrors: [UserError!]!
 }
@@ -1364,7 +1362,7 @@ extend type Query {
   """
   mappingByExternalId(
     """Key of the app, for instance togai."""
-    appKey: String!
+    app: String!
     """The kind of record there, for instance account."""
     entity: String!
     """The record's id there, for instance cus_9s6XKzkNRiz8i3."""
@@ -2414,8 +2412,8 @@ func childFields_Flow(ctx context.Context, ec *executionContext, field graphql.C
 		return fieldContext_Flow_trigger(ctx, ec, field)
 	case "steps":
 		return fieldContext_Flow_steps(ctx, ec, field)
-	case "parametersSchema":
-		return fieldContext_Flow_parametersSchema(ctx, ec, field)
+	case "paramsSchema":
+		return fieldContext_Flow_paramsSchema(ctx, ec, field)
 	case "links":
 		return fieldContext_Flow_links(ctx, ec, field)
 	case "createdAt":
@@ -2464,8 +2462,8 @@ func childFields_FlowLink(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_FlowLink_triggerConnection(ctx, ec, field)
 	case "steps":
 		return fieldContext_FlowLink_steps(ctx, ec, field)
-	case "parameters":
-		return fieldContext_FlowLink_parameters(ctx, ec, field)
+	case "params":
+		return fieldContext_FlowLink_params(ctx, ec, field)
 	case "webhookUrl":
 		return fieldContext_FlowLink_webhookUrl(ctx, ec, field)
 	case "runs":
@@ -2932,8 +2930,8 @@ func childFields_Trigger(ctx context.Context, ec *executionContext, field graphq
 
 func childFields_TriggerFlowPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
-	case "run":
-		return fieldContext_TriggerFlowPayload_run(ctx, ec, field)
+	case "event":
+		return fieldContext_TriggerFlowPayload_event(ctx, ec, field)
 	case "userErrors":
 		return fieldContext_TriggerFlowPayload_userErrors(ctx, ec, field)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -69,8 +70,8 @@ func _CancelRunPayload_userErrors(ctx context.Context, ec *executionContext, fie
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -133,8 +134,8 @@ func _RetryRunPayload_userErrors(ctx context.Context, ec *executionContext, fiel
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"tieline/graph/auth"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -428,8 +429,8 @@ func _CreateApiTokenPayload_userErrors(ctx context.Context, ec *executionContext
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,
@@ -492,8 +493,8 @@ func _RevokeApiTokenPayload_userErrors(ctx context.Context, ec *executionContext
 			return obj.UserErrors, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
-			return marshalNUserError2ᚕᚖtielineᚋgraphᚋmodelᚐUserErrorᚄ(ctx, ec, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
 		},
 		true,
 		true,

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strconv"
 	"tieline/graph/auth"
+	"tieline/jobs/flow"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -80,7 +81,7 @@ type App struct {
 	Category string `json:"category"`
 	// The vendor's documentation for developers.
 	DocsURL *string `json:"docsUrl,omitempty"`
-	// The form to fill in for a connection, in order. Its keys are those of `fields` in createConnection.
+	// The form to fill in for a connection, in order. Its keys are those of `credentials` in createConnection.
 	Fields []*FormField `json:"fields"`
 	// What the app can start a flow with.
 	Triggers []*Trigger `json:"triggers"`
@@ -158,7 +159,7 @@ type CancelRunPayload struct {
 	// The run as it is now.
 	Run *Run `json:"run,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // What arrived at a connection that started nothing.
@@ -177,8 +178,8 @@ type ConnectionCounters struct {
 
 // Narrows a list of connections. What is left out does not narrow.
 type ConnectionFilter struct {
-	// Only connections to this app, for instance stripe.
-	AppKey *string `json:"appKey,omitempty"`
+	// Only connections to this app, by its key, for instance stripe.
+	App *string `json:"app,omitempty"`
 	// Only connections in this state.
 	State *ConnectionState `json:"state,omitempty"`
 }
@@ -202,19 +203,19 @@ type CreateAPITokenPayload struct {
 	// The token itself, shown this once. Null on a repeat of the call, with ALREADY_SHOWN among userErrors.
 	Secret *string `json:"secret,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // What to connect and with what.
 type CreateConnectionInput struct {
 	// Key of the app, for instance stripe.
-	AppKey string `json:"appKey"`
+	App string `json:"app"`
 	// Your name for it, unique in the organization: Stripe (test).
 	Name string `json:"name"`
-	// One value for each field of the app's form, by key: {"secretKey": "sk_test_…"}. All values are texts.
-	Fields json.RawMessage `json:"fields"`
+	// A text for each field of the app's form, by key: {"secret_key": "sk_test_…"}.
+	Credentials json.RawMessage `json:"credentials"`
 	// Signing secret of an endpoint that was set up at the vendor by hand, where we cannot register one: whsec_…
-	SigningSecret *string `json:"signingSecret,omitempty"`
+	WebhookSecret *string `json:"webhookSecret,omitempty"`
 	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
@@ -224,7 +225,7 @@ type CreateConnectionPayload struct {
 	// The new connection; null when there is none.
 	Connection *AppInstance `json:"connection,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // What to bind to what.
@@ -237,8 +238,8 @@ type CreateFlowLinkInput struct {
 	TriggerConnectionID string `json:"triggerConnectionId"`
 	// The connection for each step. All must be of one mode, test or live.
 	Steps []*FlowLinkStepInput `json:"steps"`
-	// Values for the flow's parameters; see parametersSchema of the flow. Left out, all have their defaults.
-	Parameters json.RawMessage `json:"parameters,omitempty"`
+	// Values for the flow's parameters; see paramsSchema of the flow. Left out, all have their defaults.
+	Params json.RawMessage `json:"params,omitempty"`
 	// Whether it starts switched on.
 	Enabled bool `json:"enabled"`
 	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
@@ -250,7 +251,7 @@ type CreateFlowLinkPayload struct {
 	// The new flow link; null when there is none.
 	FlowLink *FlowLink `json:"flowLink,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // What may be shown of one field of the form.
@@ -278,7 +279,7 @@ type DeleteConnectionPayload struct {
 	// Id of the connection that was deleted; null when none was.
 	DeletedID *string `json:"deletedId,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // Which flow link to delete.
@@ -294,7 +295,7 @@ type DeleteFlowLinkPayload struct {
 	// Id of the flow link that was deleted; null when none was.
 	DeletedID *string `json:"deletedId,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // Which flow link to switch off.
@@ -310,7 +311,7 @@ type DisableFlowLinkPayload struct {
 	// The flow link as it is now.
 	FlowLink *FlowLink `json:"flowLink,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // One write at a vendor. It is journaled before it is sent, so that it happens once whatever breaks in between.
@@ -362,7 +363,7 @@ type EnableFlowLinkPayload struct {
 	// The flow link as it is now.
 	FlowLink *FlowLink `json:"flowLink,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // One occurrence in an app: received by webhook, found by reading, or made by hand. It is stored as it came, before
@@ -440,8 +441,8 @@ type Flow struct {
 	Trigger *Trigger `json:"trigger,omitempty"`
 	// What it does, in order.
 	Steps []*FlowStep `json:"steps"`
-	// JSON Schema of `parameters` of a flow link.
-	ParametersSchema json.RawMessage `json:"parametersSchema"`
+	// JSON Schema of `params` of a flow link.
+	ParamsSchema json.RawMessage `json:"paramsSchema"`
 	// When it was made.
 	CreatedAt time.Time `json:"createdAt"`
 	// When its newest version was published.
@@ -476,7 +477,7 @@ type FlowLink struct {
 	// The connection of each step, in the order of the flow.
 	Steps []*FlowLinkStep `json:"steps"`
 	// Values for the flow's parameters.
-	Parameters json.RawMessage `json:"parameters"`
+	Params json.RawMessage `json:"params"`
 	// Where the trigger's app sends its events: it belongs to the trigger's connection, which other links may share.
 	WebhookURL *string `json:"webhookUrl,omitempty"`
 	// When an event last came to it.
@@ -551,7 +552,7 @@ type FormChoice struct {
 type FormField struct {
 	// Stable, for client caches.
 	ID string `json:"id"`
-	// Key under which `fields` of createConnection takes the value, for instance secretKey.
+	// Key under which `credentials` of createConnection takes the value, for instance secret_key.
 	Key string `json:"key"`
 	// Label to show beside the field.
 	Label string `json:"label"`
@@ -666,7 +667,7 @@ type RetryRunPayload struct {
 	// The run as it is now.
 	Run *Run `json:"run,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // Which token to revoke.
@@ -682,7 +683,7 @@ type RevokeAPITokenPayload struct {
 	// The token as it is now.
 	APIToken *APIToken `json:"apiToken,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // One execution of a flow for one event. Runs of one flow link and one record happen one at a time, in order.
@@ -887,7 +888,7 @@ type TestConnectionPayload struct {
 	// The connection as it is now.
 	Connection *AppInstance `json:"connection,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // What an app can start a flow with.
@@ -915,7 +916,7 @@ type Trigger struct {
 // What to start and with what.
 type TriggerFlowInput struct {
 	// Which flow link. It need not be switched on.
-	FlowLinkID string `json:"flowLinkId"`
+	ID string `json:"id"`
 	// What the trigger hands to the flow; see schema and sample of the trigger.
 	Payload json.RawMessage `json:"payload"`
 	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
@@ -924,10 +925,10 @@ type TriggerFlowInput struct {
 
 // What came of it.
 type TriggerFlowPayload struct {
-	// The run that was started; null when there is none.
-	Run *Run `json:"run,omitempty"`
+	// The event that stands for it; its outcomes will name the run.
+	Event *Event `json:"event,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // What to change in a connection.
@@ -937,11 +938,9 @@ type UpdateConnectionInput struct {
 	// A new name.
 	Name graphql.Omittable[*string] `json:"name,omitempty"`
 	// New values for fields of the form, by key. Fields that are left out keep their value; null empties an optional one.
-	Fields graphql.Omittable[json.RawMessage] `json:"fields,omitempty"`
+	Credentials graphql.Omittable[json.RawMessage] `json:"credentials,omitempty"`
 	// Signing secret of an endpoint that was set up by hand; null forgets it.
-	SigningSecret graphql.Omittable[*string] `json:"signingSecret,omitempty"`
-	// False switches the connection off, true on again.
-	Enabled graphql.Omittable[*bool] `json:"enabled,omitempty"`
+	WebhookSecret graphql.Omittable[*string] `json:"webhookSecret,omitempty"`
 	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
@@ -951,17 +950,7 @@ type UpdateConnectionPayload struct {
 	// The connection as it is now.
 	Connection *AppInstance `json:"connection,omitempty"`
 	// What stood in the way; empty when all went well.
-	UserErrors []*UserError `json:"userErrors"`
-}
-
-// What stood in the way of a mutation, in words for people and a code for programs.
-type UserError struct {
-	// Path into `input` of what is at fault, for instance ["fields", "secretKey"]; null when no single field is.
-	Field []string `json:"field,omitempty"`
-	// One plain sentence that can be shown to a user.
-	Message string `json:"message"`
-	// What kind of problem it is.
-	Code UserErrorCode `json:"code"`
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // What a connection opens: one account at a vendor, in one mode. Two keys of one Stripe account are two connections and
@@ -1808,103 +1797,6 @@ func (e *StepState) UnmarshalJSON(b []byte) error {
 }
 
 func (e StepState) MarshalJSON() ([]byte, error) {
-	var buf bytes.Buffer
-	e.MarshalGQL(&buf)
-	return buf.Bytes(), nil
-}
-
-// Why a mutation could not do, or not quite do, what was asked. The list is closed; a new value is announced in the changelog.
-type UserErrorCode string
-
-const (
-	// A value is needed and missing.
-	UserErrorCodeRequired UserErrorCode = "REQUIRED"
-	// A value cannot be used; the message says why.
-	UserErrorCodeInvalid UserErrorCode = "INVALID"
-	// There is no field of this name; the message lists those there are.
-	UserErrorCodeUnknownField UserErrorCode = "UNKNOWN_FIELD"
-	// The name is in use already.
-	UserErrorCodeTaken UserErrorCode = "TAKEN"
-	// The object an id names does not exist.
-	UserErrorCodeNotFound UserErrorCode = "NOT_FOUND"
-	// The object is still used by another; remove that first.
-	UserErrorCodeInUse UserErrorCode = "IN_USE"
-	// The object is in a state that does not allow this, for instance a finished run that is to be cancelled.
-	UserErrorCodeWrongState UserErrorCode = "WRONG_STATE"
-	// Test and live connections cannot meet in one flow link, and a connection cannot change its mode.
-	UserErrorCodeModeMismatch UserErrorCode = "MODE_MISMATCH"
-	// The new credentials open another account at the vendor than the old ones.
-	UserErrorCodeOtherAccount UserErrorCode = "OTHER_ACCOUNT"
-	// The vendor does not accept the credentials.
-	UserErrorCodeUnauthorized UserErrorCode = "UNAUTHORIZED"
-	// The credentials work, but lack a permission; the message names it.
-	UserErrorCodeForbidden UserErrorCode = "FORBIDDEN"
-	// The vendor could not be reached or did not answer; try again later.
-	UserErrorCodeVendorUnavailable UserErrorCode = "VENDOR_UNAVAILABLE"
-	// The idempotency key was used before with another input. Use a new key for a new intention.
-	UserErrorCodeIdempotencyKeyReused UserErrorCode = "IDEMPOTENCY_KEY_REUSED"
-	// A call with this idempotency key is still being worked on; repeat it in a few seconds.
-	UserErrorCodeInProgress UserErrorCode = "IN_PROGRESS"
-	// The call is a repeat, and what it made can be shown only once. Make another if the first answer was lost.
-	UserErrorCodeAlreadyShown UserErrorCode = "ALREADY_SHOWN"
-)
-
-var AllUserErrorCode = []UserErrorCode{
-	UserErrorCodeRequired,
-	UserErrorCodeInvalid,
-	UserErrorCodeUnknownField,
-	UserErrorCodeTaken,
-	UserErrorCodeNotFound,
-	UserErrorCodeInUse,
-	UserErrorCodeWrongState,
-	UserErrorCodeModeMismatch,
-	UserErrorCodeOtherAccount,
-	UserErrorCodeUnauthorized,
-	UserErrorCodeForbidden,
-	UserErrorCodeVendorUnavailable,
-	UserErrorCodeIdempotencyKeyReused,
-	UserErrorCodeInProgress,
-	UserErrorCodeAlreadyShown,
-}
-
-func (e UserErrorCode) IsValid() bool {
-	switch e {
-	case UserErrorCodeRequired, UserErrorCodeInvalid, UserErrorCodeUnknownField, UserErrorCodeTaken, UserErrorCodeNotFound, UserErrorCodeInUse, UserErrorCodeWrongState, UserErrorCodeModeMismatch, UserErrorCodeOtherAccount, UserErrorCodeUnauthorized, UserErrorCodeForbidden, UserErrorCodeVendorUnavailable, UserErrorCodeIdempotencyKeyReused, UserErrorCodeInProgress, UserErrorCodeAlreadyShown:
-		return true
-	}
-	return false
-}
-
-func (e UserErrorCode) String() string {
-	return string(e)
-}
-
-func (e *UserErrorCode) UnmarshalGQL(v any) error {
-	str, ok := v.(string)
-	if !ok {
-		return fmt.Errorf("enums must be strings")
-	}
-
-	*e = UserErrorCode(str)
-	if !e.IsValid() {
-		return fmt.Errorf("%s is not a valid UserErrorCode", str)
-	}
-	return nil
-}
-
-func (e UserErrorCode) MarshalGQL(w io.Writer) {
-	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
-}
-
-func (e *UserErrorCode) UnmarshalJSON(b []byte) error {
-	s, err := strconv.Unquote(string(b))
-	if err != nil {
-		return err
-	}
-	return e.UnmarshalGQL(s)
-}
-
-func (e UserErrorCode) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil

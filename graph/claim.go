@@ -1,0 +1,102 @@
+package graph
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"tieline/db"
+	"tieline/graph/auth"
+	"tieline/jobs/flow"
+)
+
+// Codes of problems that only the door has. The rest are the engine's.
+const (
+	codeKeyReused    = "IDEMPOTENCY_KEY_REUSED"
+	codeInProgress   = "IN_PROGRESS"
+	codeAlreadyShown = "ALREADY_SHOWN"
+)
+
+// claim takes the idempotency key, or answers what came of it before. Without a key there is nothing to take.
+func (c *call) claim(ctx context.Context, idb bun.IDB, lease time.Duration) (Done, error) {
+	if c.row.IdempotencyKey == "" {
+		return Done{}, nil
+	}
+	held, mine, err := db.TakeClaim(ctx, idb, c.row, lease)
+	keyed := func(code, message string) (Done, error) {
+		return Done{}, flow.Problems{{Field: []string{"idempotencyKey"}, Code: code, Message: message}}
+	}
+	switch {
+	case err != nil:
+		return Done{}, err
+	case mine:
+		c.row = held
+		return Done{}, nil
+	case !bytes.Equal(held.InputHash, c.row.InputHash):
+		return keyed(codeKeyReused, "This key was used before with another input. Use a new key for a new intention.")
+	case held.DoneAt.IsZero():
+		return keyed(codeInProgress, "A call with this key is still being worked on. Repeat it in a few seconds.")
+	}
+	done := Done{Replayed: true}
+	if held.ObjectID != "" {
+		if done.ID, err = c.kind.Parse(held.ObjectID); err != nil {
+			return Done{}, err
+		}
+	}
+	if len(held.UserErrors) > 0 {
+		err = json.Unmarshal(held.UserErrors, &done.Problems)
+	}
+	return done, err
+}
+
+// finish keeps what was done, for repeats and for the audit log.
+func (c *call) finish(ctx context.Context, tx db.Tx, done Done) error {
+	object, outcome := "", "DONE"
+	if done.ID != (db.ID{}) {
+		object = c.kind.Of(done.ID)
+	}
+	if len(done.Problems) > 0 {
+		outcome = done.Problems[0].Code
+	}
+	if c.row.IdempotencyKey != "" {
+		c.row.ObjectID = object
+		if len(done.Problems) > 0 {
+			c.row.UserErrors, _ = json.Marshal(done.Problems)
+		}
+		if err := db.FinishClaim(ctx, tx, c.row); err != nil {
+			return err
+		}
+	}
+	return db.AddAudit(ctx, tx, db.Audit{
+		OrgID: c.viewer.Org, TokenID: c.viewer.Token, Actor: c.viewer.Name, Field: c.row.Field,
+		ObjectID: object, Input: c.input, Outcome: outcome, RequestID: requestID(ctx),
+	})
+}
+
+// judge tells what stood in the way of a mutation, which its payload says, from what is an error of the request.
+func judge(done Done, err error) (Done, error) {
+	if problems, ok := errors.AsType[flow.Problems](err); ok {
+		return Done{Problems: pointers(problems)}, nil
+	}
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		return Done{Problems: []*flow.Problem{{Field: []string{"id"}, Code: flow.CodeNotFound, Message: "There is no such object."}}}, nil
+	case auth.Refused(err):
+		return Done{}, fail(Unauthenticated, err.Error())
+	case err != nil:
+		return Done{}, err
+	}
+	return done, nil
+}
+
+func pointers(list flow.Problems) []*flow.Problem {
+	out := make([]*flow.Problem, len(list))
+	for i := range list {
+		out[i] = &list[i]
+	}
+	return out
+}

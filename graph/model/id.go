@@ -1,0 +1,44 @@
+package model
+
+import (
+	"strings"
+
+	"tieline/db"
+)
+
+// Kind is a type of object that can be fetched by its id. It is the id's prefix, which clients have stored.
+type Kind string
+
+// The kinds.
+const (
+	OrganizationID  Kind = "org"
+	TokenID         Kind = "tok"
+	AppID           Kind = "app" // followed by the app's key
+	ConnectionID    Kind = "con"
+	VendorAccountID Kind = "acc"
+	FlowID          Kind = "flow"
+	FlowLinkID      Kind = "link"
+	EventID         Kind = "evt"
+	RunID           Kind = "run"
+	AttemptID       Kind = "att"
+	EffectID        Kind = "eff"
+	MappingID       Kind = "map"
+)
+
+// Of writes an id of this kind.
+func (k Kind) Of(id db.ID) string { return db.FormatID(string(k), id) }
+
+// Parse reads an id of this kind. One that is malformed names nothing, as one that does not exist: ErrNotFound.
+func (k Kind) Parse(id string) (db.ID, error) {
+	out, err := db.ParseID(string(k), id)
+	if err != nil {
+		return out, db.ErrNotFound
+	}
+	return out, nil
+}
+
+// KindOf is the kind that an id claims to be of.
+func KindOf(id string) Kind {
+	prefix, _, _ := strings.Cut(id, "_")
+	return Kind(prefix)
+}
