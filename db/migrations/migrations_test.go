@@ -30,8 +30,10 @@ func empty(t *testing.T, name string) *pgxpool.Pool {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
+	for _, sql := range []string{"DROP DATABASE IF EXISTS ", "CREATE DATABASE "} { // there was one with -count
+		if _, err := admin.Exec(t.Context(), sql+name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	pool, err := pgxpool.New(t.Context(), s.URL(name))
 	if err != nil {
