@@ -130,3 +130,87 @@ func NeedReauth(ctx context.Context, idb bun.IDB, org, id ID, why string) error 
 		Where("org_id = ? AND id = ? AND state = 'ACTIVE'", org, id).Exec(ctx)
 	return err
 }
+
+// AddConnection inserts a connection.
+func AddConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
+	_, err := idb.NewInsert().Model(c).Returning("created_at, updated_at").Exec(ctx)
+	return err
+}
+
+// SaveConnection writes what a user may change of a connection, and what a test of it found.
+func SaveConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
+	return found(idb.NewUpdate().Model(c).Column("name", "state", "state_reason", "credentials", "hints", "permissions", "webhook_secrets", "tested_at").
+		Set("updated_at = now()").Where("org_id = ?org_id AND id = ?id AND deleted_at IS NULL").Returning("updated_at").Scan(ctx))
+}
+
+// SaveWebhook writes how a connection's webhook stands.
+func SaveWebhook(ctx context.Context, idb bun.IDB, c *Connection) error {
+	_, err := idb.NewUpdate().Model(c).Column("webhook_state", "webhook_error", "webhook_id", "webhook_secrets", "webhook_generation").WherePK().Exec(ctx)
+	return err
+}
+
+// DropConnection hides a connection and forgets its secrets. Its row stays, for history names it.
+func DropConnection(ctx context.Context, idb bun.IDB, org, id ID) error {
+	_, err := idb.NewUpdate().Model((*Connection)(nil)).
+		Set("deleted_at = now(), state = 'DISABLED', credentials = NULL, webhook_secrets = NULL, hints = '{}', webhook_id = '', webhook_state = 'MISSING'").
+		Where("org_id = ? AND id = ?", org, id).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = idb.NewDelete().Model((*Cursor)(nil)).Where("org_id = ? AND connection_id = ?", org, id).Exec(ctx)
+	return err
+}
+
+// EnabledLinksUsing names the enabled flow links that use a connection.
+func EnabledLinksUsing(ctx context.Context, idb bun.IDB, org, id ID) ([]string, error) {
+	var names []string
+	err := idb.NewRaw(`SELECT name FROM flow_links fl WHERE org_id = ?0 AND enabled AND deleted_at IS NULL AND (trigger_connection_id = ?1
+		OR EXISTS (SELECT FROM flow_link_steps s WHERE s.org_id = ?0 AND s.flow_link_id = fl.id AND s.connection_id = ?1)) ORDER BY name`, org, id).Scan(ctx, &names)
+	return names, err
+}
+
+// AddCursor starts the reading of a trigger, due at once.
+func AddCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger string) error {
+	c := Cursor{OrgID: org, ConnectionID: connection, Trigger: trigger}
+	_, err := idb.NewInsert().Model(&c).Value("due_at", "now()").Exec(ctx)
+	return err
+}
+
+// GetCursor reads how far reading has come.
+func GetCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger string) (Cursor, error) {
+	var c Cursor
+	err := idb.NewSelect().Model(&c).Where("org_id = ? AND connection_id = ? AND trigger = ?", org, connection, trigger).Scan(ctx)
+	return c, found(err)
+}
+
+// ReadableCursors are the cursors of a connection, none while it is not active.
+func ReadableCursors(ctx context.Context, idb bun.IDB, org, connection ID) ([]Cursor, error) {
+	var all []Cursor
+	err := idb.NewSelect().Model(&all).Join("JOIN connections c ON c.org_id = cu.org_id AND c.id = cu.connection_id").
+		Where("cu.org_id = ? AND cu.connection_id = ? AND c.state = 'ACTIVE'", org, connection).OrderExpr("cu.trigger").Scan(ctx)
+	return all, err
+}
+
+// LeaseCursor takes a cursor for one reader; ErrNotFound while another has it.
+func LeaseCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger string, lease time.Duration) (Cursor, error) {
+	var c Cursor
+	err := idb.NewRaw(`UPDATE cursors SET lease_until = clock_timestamp() + make_interval(secs => ?)
+		WHERE org_id = ? AND connection_id = ? AND trigger = ? AND coalesce(lease_until, '-infinity') < clock_timestamp() RETURNING *`,
+		lease.Seconds(), org, connection, trigger).Scan(ctx, &c)
+	return c, found(err)
+}
+
+// RenewCursor keeps a cursor; ErrNotFound when the lease was lost.
+func RenewCursor(ctx context.Context, idb bun.IDB, c Cursor, lease time.Duration) error {
+	var until time.Time
+	return found(idb.NewRaw(`UPDATE cursors SET lease_until = clock_timestamp() + make_interval(secs => ?)
+		WHERE org_id = ? AND connection_id = ? AND trigger = ? AND lease_until >= clock_timestamp() RETURNING lease_until`,
+		lease.Seconds(), c.OrgID, c.ConnectionID, c.Trigger).Scan(ctx, &until))
+}
+
+// SaveCursor writes how far a walk has come and gives the cursor back.
+func SaveCursor(ctx context.Context, idb bun.IDB, c Cursor) error {
+	_, err := idb.NewUpdate().Model(&c).Column("cursor", "based_at", "swept_at", "read_at", "error", "due_at").
+		Set("lease_until = NULL").WherePK().Exec(ctx)
+	return err
+}

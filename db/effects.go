@@ -111,3 +111,34 @@ func AddAttempts(ctx context.Context, idb bun.IDB, attempts []Attempt) error {
 	_, err := idb.NewInsert().Model(&attempts).Exec(ctx)
 	return err
 }
+
+// CreatorOf finds the CREATE of ours that made a record, or is about to under an id that we chose.
+func CreatorOf(ctx context.Context, idb bun.IDB, org, account ID, entity, id string) (Effect, error) {
+	var e Effect
+	err := idb.NewSelect().Model(&e).
+		Join("JOIN mapping_slots ms ON ms.org_id = ef.org_id AND ms.effect_id = ef.id").
+		Where("ms.org_id = ? AND ms.vendor_account_id = ? AND ms.entity = ? AND ef.kind = 'CREATE'", org, account, entity).
+		Where("(ms.external_id = ? OR (ms.external_id IS NULL AND ms.own_id = ?))", id, id).
+		Limit(1).Scan(ctx)
+	return e, found(err)
+}
+
+// CreatorThrough finds the CREATE of ours for a record that names a counterpart (app, entity, id): the counterpart's
+// mapping has a slot for the record's kind, which that CREATE claimed and which is still open or holds this record.
+func CreatorThrough(ctx context.Context, idb bun.IDB, org, account ID, entity, id, ownApp, ownEntity, ownID string) (Effect, error) {
+	var e Effect
+	err := idb.NewSelect().Model(&e).
+		Join("JOIN mapping_slots ms ON ms.org_id = ef.org_id AND ms.effect_id = ef.id").
+		Join("JOIN mapping_slots own ON own.org_id = ms.org_id AND own.mapping_id = ms.mapping_id").
+		Join("JOIN vendor_accounts va ON va.org_id = own.org_id AND va.id = own.vendor_account_id").
+		Where("own.org_id = ? AND own.entity = ? AND own.external_id = ? AND va.app = ?", org, ownEntity, ownID, ownApp).
+		Where("ms.vendor_account_id = ? AND ms.entity = ? AND ef.kind = 'CREATE'", account, entity).
+		Where("(ms.external_id IS NULL OR ms.external_id = ?)", id).
+		Limit(1).Scan(ctx)
+	return e, found(err)
+}
+
+// UnsettledEffects tells whether a write of the run may have happened without our knowing.
+func UnsettledEffects(ctx context.Context, idb bun.IDB, org, run ID) (bool, error) {
+	return idb.NewSelect().Model((*Effect)(nil)).Where("org_id = ? AND run_id = ? AND state IN ('SENT', 'UNKNOWN')", org, run).Exists(ctx)
+}

@@ -57,3 +57,38 @@ func EventBody(ctx context.Context, idb bun.IDB, org, id ID, at time.Time) ([]by
 	err := idb.NewRaw("SELECT body FROM event_bodies WHERE org_id = ? AND event_id = ? AND at = ?", org, id, at).Scan(ctx, &body)
 	return body, found(err)
 }
+
+// LockEvent reads an event for the caller alone, until its transaction ends.
+func LockEvent(ctx context.Context, idb bun.IDB, org, id ID) (Event, error) {
+	var e Event
+	err := idb.NewSelect().Model(&e).Where("org_id = ? AND id = ?", org, id).For("UPDATE").Scan(ctx)
+	return e, found(err)
+}
+
+// EventDispatched notes what an event turned out to be, and that its runs are made.
+func EventDispatched(ctx context.Context, idb bun.IDB, e Event) error {
+	_, err := idb.NewUpdate().Model(&e).Column("entity", "record_id", "record_name", "echo_of").
+		Set("dispatched_at = now(), due_at = NULL").WherePK().Exec(ctx)
+	return err
+}
+
+// EventUnreadable notes that an event's body is not what its app sends. It stays stored.
+func EventUnreadable(ctx context.Context, idb bun.IDB, org, id ID, why string) error {
+	_, err := idb.NewUpdate().Model((*Event)(nil)).Set("dispatched_at = now(), due_at = NULL, error = ?", why).Where("org_id = ? AND id = ?", org, id).Exec(ctx)
+	return err
+}
+
+// AddEvent stores an event and its body.
+func AddEvent(ctx context.Context, idb bun.IDB, e Event, body []byte) error {
+	if _, err := idb.NewInsert().Model(&e).Exec(ctx); err != nil {
+		return err
+	}
+	_, err := idb.NewRaw("INSERT INTO event_bodies (org_id, event_id, at, body) VALUES (?, ?, ?, ?)", e.OrgID, e.ID, e.ReceivedAt, body).Exec(ctx)
+	return err
+}
+
+// AddOutcome notes what became of an event at a link.
+func AddOutcome(ctx context.Context, idb bun.IDB, o EventOutcome) error {
+	_, err := idb.NewInsert().Model(&o).On("CONFLICT DO NOTHING").Exec(ctx)
+	return err
+}

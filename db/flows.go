@@ -131,3 +131,40 @@ func LinkOutcome(ctx context.Context, idb bun.IDB, org, id ID, failed bool) erro
 	_, err := idb.NewUpdate().Model((*FlowLink)(nil)).Set(set).Where("org_id = ? AND id = ?", org, id).Exec(ctx)
 	return err
 }
+
+// AddFlowLink inserts a link with its steps' connections.
+func AddFlowLink(ctx context.Context, idb bun.IDB, l *FlowLink, steps []FlowLinkStep) error {
+	if _, err := idb.NewInsert().Model(l).Returning("created_at, updated_at").Exec(ctx); err != nil {
+		return err
+	}
+	_, err := idb.NewInsert().Model(&steps).Exec(ctx)
+	return err
+}
+
+// SwitchLink enables or disables a link. Enabling one that is enabled changes nothing.
+func SwitchLink(ctx context.Context, idb bun.IDB, l *FlowLink, on bool) error {
+	return found(idb.NewRaw(`UPDATE flow_links SET enabled = ?0, updated_at = now(),
+			enabled_at = CASE WHEN NOT ?0 THEN NULL WHEN enabled THEN enabled_at ELSE now() END
+		WHERE org_id = ?1 AND id = ?2 AND deleted_at IS NULL RETURNING *`, on, l.OrgID, l.ID).Scan(ctx, l))
+}
+
+// DropFlowLink hides a link.
+func DropFlowLink(ctx context.Context, idb bun.IDB, org, id ID) error {
+	_, err := idb.NewUpdate().Model((*FlowLink)(nil)).Set("deleted_at = now(), enabled = false, enabled_at = NULL").
+		Where("org_id = ? AND id = ? AND deleted_at IS NULL", org, id).Exec(ctx)
+	return err
+}
+
+// ShipFlow makes sure that a shipped flow is there with this definition as its newest version.
+func ShipFlow(ctx context.Context, idb bun.IDB, f Flow, definition json.RawMessage, hash []byte) error {
+	f.ID = NewID()
+	if err := idb.NewInsert().Model(&f).On("CONFLICT (org_id, key) DO UPDATE").
+		Set("name = EXCLUDED.name, description = EXCLUDED.description").Returning("id").Scan(ctx); err != nil {
+		return err
+	}
+	_, err := idb.NewRaw(`INSERT INTO flow_versions (org_id, id, flow_id, number, definition, hash)
+		SELECT ?0, ?1, ?2, coalesce(max(number), 0) + 1, ?3, ?4 FROM flow_versions WHERE org_id = ?0 AND flow_id = ?2
+		HAVING (array_agg(hash ORDER BY number DESC))[1] IS DISTINCT FROM ?4`,
+		f.OrgID, NewID(), f.ID, definition, hash).Exec(ctx)
+	return err
+}

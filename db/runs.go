@@ -200,3 +200,40 @@ func SweepRuns(ctx context.Context, idb bun.IDB, limit int) ([]Run, error) {
 		WHERE r.org_id = d.org_id AND r.id = d.id RETURNING r.org_id, r.id`, limit).Scan(ctx, &due)
 	return due, err
 }
+
+// AddRun makes a run with its steps; false when the same change has one at this link already.
+func AddRun(ctx context.Context, idb bun.IDB, r *Run, steps []Step) (bool, error) {
+	res, err := idb.NewInsert().Model(r).On("CONFLICT (org_id, flow_link_id, business_key, replay) DO NOTHING").Returning("NULL").Exec(ctx)
+	if err != nil || affected(res) == 0 {
+		return false, err
+	}
+	_, err = idb.NewInsert().Model(&steps).Exec(ctx)
+	return true, err
+}
+
+// LockRun reads a run for the caller alone, until its transaction ends.
+func LockRun(ctx context.Context, idb bun.IDB, org, id ID) (Run, error) {
+	var r Run
+	err := idb.NewSelect().Model(&r).Where("org_id = ? AND id = ?", org, id).For("UPDATE").Scan(ctx)
+	return r, found(err)
+}
+
+// MoveRun writes a state that was given from outside an activation. Call it with the run locked.
+func MoveRun(ctx context.Context, idb bun.IDB, r *Run) error {
+	return found(idb.NewUpdate().Model(r).Column("state", "waiting_reason", "wake_at", "due_at", "ended_at", "error", "error_kind").
+		Set("version = version + 1").WherePK().Returning("version").Scan(ctx))
+}
+
+// CancelSteps ends the steps of a run that have not ended.
+func CancelSteps(ctx context.Context, idb bun.IDB, org, run ID) error {
+	_, err := idb.NewUpdate().Model((*Step)(nil)).Set("state = 'CANCELLED', reason = 'The run was cancelled.', waiting_reason = NULL, wake_at = NULL, ended_at = now()").
+		Where("org_id = ? AND run_id = ? AND state IN ('PENDING', 'RUNNING', 'WAITING')", org, run).Exec(ctx)
+	return err
+}
+
+// ReopenSteps makes the steps that failed or were cancelled pending again.
+func ReopenSteps(ctx context.Context, idb bun.IDB, org, run ID) error {
+	_, err := idb.NewUpdate().Model((*Step)(nil)).Set("state = 'PENDING', reason = '', tries = 0, error = '', error_kind = NULL, started_at = NULL, ended_at = NULL").
+		Where("org_id = ? AND run_id = ? AND state IN ('FAILED', 'CANCELLED')", org, run).Exec(ctx)
+	return err
+}

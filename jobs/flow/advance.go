@@ -75,7 +75,7 @@ func deref(n *Next) Next {
 func (a *Activation) step(ctx context.Context, i int) (*Next, error) {
 	s, p := &a.steps[i], a.plan.steps[i]
 	if slices.Contains(a.run.Chain, s.VendorAccountID) {
-		a.close(s, Adopted, "The change came from this vendor account, so there is nothing to bring back.")
+		a.close(s, Adopted, cameFromHere)
 		return nil, nil
 	}
 	if err := a.act(ctx, s, p); err != nil {
@@ -207,7 +207,7 @@ func (a *Activation) cancelled() Next {
 			a.close(s, Cancelled, "The run was cancelled.")
 		}
 	}
-	return Next{state: Cancelled}
+	return Next{state: Cancelled, all: true}
 }
 
 // unsettled tells whether a write of this run may have happened without our knowing.

@@ -37,9 +37,12 @@ func (a *Activation) save(ctx context.Context, tx db.Tx, s *db.Step) error {
 
 func (a *Activation) saved() { a.settled, a.attempts = nil, nil }
 
-// keep writes a step and what belongs to it.
-func (a *Activation) keep(ctx context.Context, tx db.Tx, s *db.Step) error {
-	if s != nil {
+// keep writes steps and what belongs to them.
+func (a *Activation) keep(ctx context.Context, tx db.Tx, steps ...*db.Step) error {
+	for _, s := range steps {
+		if s == nil {
+			continue
+		}
 		if err := db.SaveStep(ctx, tx, s); err != nil {
 			return err
 		}
@@ -79,53 +82,27 @@ func (e *Engine) fill(ctx context.Context, tx db.Tx, ef *db.Effect) error {
 	return e.wakeDependents(ctx, tx, ef.OrgID, ef.MappingID)
 }
 
-// Finish commits where the run goes: its state, what it left, the lane's next run, and, through done, the end of the
-// job that carried it, in one transaction.
+// Finish commits where the run goes: its state, what it left and the lane's next run. Whoever carried the run ends its
+// job in the same transaction. It may be called again with a new transaction when one failed.
 func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) error {
-	r := &a.run
-	over := final(n.state)
+	r, over := a.run, final(n.state)
 	if over {
 		if err := db.LockLane(ctx, tx, r.FlowLinkID, r.Lane); err != nil {
 			return err
 		}
 	}
-	state := r.State
-	r.State, r.WaitingReason, r.WakeAt, r.DueAt = n.state, n.reason, time.Time{}, time.Time{}
-	r.ErrorKind, r.Error = string(n.kind), n.message
-	switch {
-	case over:
-		r.EndedAt = time.Now()
-	case n.wait >= 0:
-		r.WakeAt = time.Now().Add(n.wait)
-		r.DueAt = r.WakeAt
-	}
-	if state == Cancelling && !over { // it waits to settle, and is cancelled then
-		r.State, r.WaitingReason = Cancelling, ""
-		if r.DueAt.IsZero() {
-			r.DueAt = time.Now().Add(e.timing().Retry)
-		}
-	}
-	err := db.SaveRun(ctx, tx, r)
+	e.apply(&r, n)
+	err := db.SaveRun(ctx, tx, &r)
 	if errors.Is(err, db.ErrNotFound) {
 		return errFenced
 	}
 	if err != nil {
 		return err
 	}
-	steps := []*db.Step{n.step}
-	if n.all || n.state == Cancelled {
-		steps = nil
-		for i := range a.steps {
-			steps = append(steps, &a.steps[i])
-		}
+	if err := a.keep(ctx, tx, a.changed(n)...); err != nil {
+		return err
 	}
-	for _, s := range steps {
-		if err := a.keep(ctx, tx, s); err != nil {
-			return err
-		}
-		a.saved()
-	}
-	if err := db.Tell(ctx, tx, *r, n.step); err != nil {
+	if err := db.Tell(ctx, tx, r, n.step); err != nil {
 		return err
 	}
 	if n.reauth != (db.ID{}) {
@@ -136,7 +113,39 @@ func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) er
 	if !over {
 		return nil
 	}
-	return e.afterEnd(ctx, tx, *r)
+	return e.afterEnd(ctx, tx, r)
+}
+
+// apply gives a run the state an activation ended with.
+func (e *Engine) apply(r *db.Run, n Next) {
+	cancelling := r.State == Cancelling
+	r.State, r.WaitingReason, r.WakeAt, r.DueAt = n.state, n.reason, time.Time{}, time.Time{}
+	r.ErrorKind, r.Error = string(n.kind), n.message
+	if final(n.state) {
+		r.EndedAt = time.Now()
+		return
+	}
+	if n.wait >= 0 {
+		r.WakeAt = time.Now().Add(n.wait)
+		r.DueAt = r.WakeAt
+	}
+	if cancelling { // a write of it is not settled yet; it is cancelled then
+		r.State, r.WaitingReason = Cancelling, ""
+		if r.DueAt.IsZero() {
+			r.DueAt = time.Now().Add(e.timing().RetryMax)
+		}
+	}
+}
+
+func (a *Activation) changed(n Next) []*db.Step {
+	if !n.all {
+		return []*db.Step{n.step}
+	}
+	all := make([]*db.Step, len(a.steps))
+	for i := range a.steps {
+		all[i] = &a.steps[i]
+	}
+	return all
 }
 
 // afterEnd promotes the lane's next run and notes the link's health.

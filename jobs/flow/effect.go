@@ -29,7 +29,7 @@ func (j *journal) send(ctx context.Context, ef *db.Effect, in connectors.Intent,
 	if !w.sent { // nothing has left
 		return ref, err
 	}
-	j.wrote = true
+	j.wrote, j.adopted = !ref.Adopted, j.adopted || ref.Adopted
 	if err == nil {
 		return ref, j.confirm(ctx, ef, ref)
 	}
@@ -38,7 +38,7 @@ func (j *journal) send(ctx context.Context, ef *db.Effect, in connectors.Intent,
 
 // lostRace answers what the winner put into the slot, or waits for it.
 func (j *journal) lostRace(ctx context.Context, in connectors.Intent) (connectors.Ref, error) {
-	ref, err := j.filled(ctx, in.Slots[0])
+	ref, err := j.filled(ctx, in)
 	if err == nil && !ref.Adopted {
 		err = j.depend("another run is making the same record")
 	}

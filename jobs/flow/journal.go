@@ -69,7 +69,7 @@ func (j *journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 		return connectors.Ref{}, err
 	}
 	if ef == nil && in.Kind == connectors.CreateEffect && j.a != nil {
-		ref, err := j.filled(ctx, in.Slots[0])
+		ref, err := j.filled(ctx, in)
 		if err != nil || ref.Adopted {
 			return ref, err
 		}
@@ -147,20 +147,27 @@ func (j *journal) depend(why string) error {
 	return &errWait{reason: ForDependency, for_: j.e.timing().RetryMax, why: why}
 }
 
-// filled answers the record that is in the slot already.
-func (j *journal) filled(ctx context.Context, s connectors.Slot) (connectors.Ref, error) {
-	slot, err := db.GetSlot(ctx, j.e.DB, j.conn.OrgID, j.a.run.MappingID, j.conn.VendorAccountID, s.Entity, s.Role)
-	if errors.Is(err, db.ErrNotFound) {
-		return connectors.Ref{}, nil
-	}
-	if err != nil {
-		return connectors.Ref{}, err
-	}
-	if slot.ExternalID == "" {
-		return connectors.Ref{}, j.depend("another run is making the same record")
+// filled answers the record that is in the slot already, with what else the same write would have made.
+func (j *journal) filled(ctx context.Context, in connectors.Intent) (connectors.Ref, error) {
+	var ref connectors.Ref
+	for i, s := range in.Slots {
+		slot, err := db.GetSlot(ctx, j.e.DB, j.conn.OrgID, j.a.run.MappingID, j.conn.VendorAccountID, s.Entity, s.Role)
+		switch {
+		case errors.Is(err, db.ErrNotFound) && i > 0:
+		case errors.Is(err, db.ErrNotFound):
+			return ref, nil
+		case err != nil:
+			return ref, err
+		case slot.ExternalID == "":
+			return ref, j.depend("another run is making the same record")
+		case i == 0:
+			ref = connectors.Ref{ID: slot.ExternalID, Name: slot.Name, Attributes: slot.Attributes, Adopted: true}
+		default:
+			ref.With = append(ref.With, connectors.Slot{Entity: s.Entity, Role: s.Role, ID: slot.ExternalID})
+		}
 	}
 	j.adopted = true
-	return connectors.Ref{ID: slot.ExternalID, Name: slot.Name, Attributes: slot.Attributes, Adopted: true}, nil
+	return ref, nil
 }
 
 // Adopt implements connectors.Journal: it fills the slot with a record that was there already.
@@ -168,7 +175,7 @@ func (j *journal) Adopt(ctx context.Context, in connectors.Intent, ref connector
 	if j.a == nil {
 		return ref, nil
 	}
-	have, err := j.filled(ctx, in.Slots[0])
+	have, err := j.filled(ctx, in)
 	if err != nil || have.Adopted {
 		return have, err
 	}

@@ -1,0 +1,343 @@
+package flow
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tieline/connectors"
+	"tieline/db"
+)
+
+// ConnectionInput is a connection as a user asks for it. In an update, what is nil stays as it is.
+type ConnectionInput struct {
+	App           string
+	Name          *string
+	Credentials   map[string]string // the app's form by field key; in an update, only what changes
+	WebhookSecret *string           // a signing secret pasted by hand; empty removes it
+}
+
+// Connect makes a connection: its credentials are proven first, and nothing is kept of ones that do not work. Its webhook
+// is registered where the vendor has an API for it and can reach us.
+func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput) (db.Connection, error) {
+	app, ok := e.Apps.App(in.App)
+	if !ok {
+		return db.Connection{}, problem(CodeNotFound, fmt.Sprintf("There is no app %q. The query apps lists what there is.", in.App), "app")
+	}
+	row := db.Connection{OrgID: org, ID: db.NewID(), App: app.Key, State: ConnActive, WebhookState: WebhookMissing, TestedAt: time.Now()}
+	bad := named(&row, in.Name, true)
+	creds, more := fill(app, nil, in.Credentials)
+	if bad = append(bad, more...); len(bad) > 0 {
+		return db.Connection{}, bad
+	}
+	account, err := e.prove(ctx, app, creds, &row)
+	if err != nil {
+		return db.Connection{}, err
+	}
+	token := newToken()
+	hash := sha256.Sum256([]byte(token))
+	row.WebhookTokenHash = hash[:]
+	if row.WebhookToken, err = e.Keys.Seal([]byte(token), connectionAD(org, row.ID, "webhook_token")); err != nil {
+		return db.Connection{}, err
+	}
+	if row.Credentials, err = e.sealJSON(map[string]string(creds), connectionAD(org, row.ID, "credentials")); err != nil {
+		return db.Connection{}, err
+	}
+	if err := e.sealSecret(&row, in.WebhookSecret); err != nil {
+		return db.Connection{}, err
+	}
+	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		account.OrgID = org
+		if account, err = db.ClaimVendorAccount(ctx, tx, account); err != nil {
+			return err
+		}
+		row.VendorAccountID, row.VendorAccount = account.ID, &account
+		if err := db.AddConnection(ctx, tx, &row); err != nil {
+			return taken(err)
+		}
+		for _, t := range app.Triggers {
+			if t.List != nil {
+				if err := db.AddCursor(ctx, tx, org, row.ID, t.Key); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return db.Connection{}, err
+	}
+	return e.register(ctx, row)
+}
+
+// UpdateConnection renames a connection, or gives it other credentials, which must open the same vendor account and mode.
+// Runs that waited for it go on.
+func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in ConnectionInput) (db.Connection, error) {
+	row, err := db.GetConnection(ctx, e.DB, org, id)
+	if err != nil {
+		return row, err
+	}
+	app, _ := e.Apps.App(row.App)
+	bad := named(&row, in.Name, false)
+	if err := e.sealSecret(&row, in.WebhookSecret); err != nil {
+		return row, err
+	}
+	if in.Credentials != nil {
+		old, err := e.credentials(row)
+		if err != nil {
+			return row, err
+		}
+		creds, more := fill(app, old, in.Credentials)
+		if bad = append(bad, more...); len(bad) > 0 {
+			return row, bad
+		}
+		account, err := e.prove(ctx, app, creds, &row)
+		if err != nil {
+			return row, err
+		}
+		if have := row.VendorAccount; account.ExternalID != have.ExternalID || account.Mode != have.Mode {
+			return row, problem(CodeOtherAccount, fmt.Sprintf("These credentials open %s (%s); this connection is for %s (%s). Make a new connection for another account.",
+				account.ExternalID, account.Mode, have.ExternalID, have.Mode), "credentials")
+		}
+		if row.Credentials, err = e.sealJSON(map[string]string(creds), connectionAD(org, id, "credentials")); err != nil {
+			return row, err
+		}
+	}
+	if len(bad) > 0 {
+		return row, bad
+	}
+	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := db.SaveConnection(ctx, tx, &row); err != nil {
+			return taken(err)
+		}
+		return e.wakeReauth(ctx, tx, row)
+	})
+	if err != nil || in.Credentials == nil {
+		return row, err
+	}
+	return e.register(ctx, row)
+}
+
+// TestConnection proves a connection's credentials again and notes the outcome. A refusal by the vendor is an outcome.
+func (e *Engine) TestConnection(ctx context.Context, org, id db.ID) (db.Connection, error) {
+	row, err := db.GetConnection(ctx, e.DB, org, id)
+	if err != nil {
+		return row, err
+	}
+	app, _ := e.Apps.App(row.App)
+	creds, err := e.credentials(row)
+	if err != nil {
+		return row, err
+	}
+	_, err = e.prove(ctx, app, creds, &row)
+	if p, ok := errors.AsType[Problems](err); ok {
+		switch p[0].Code {
+		case CodeUnauthorized:
+			row.State, row.StateReason = ConnNeedsReauth, p[0].Message
+		case CodeForbidden:
+			row.State, row.StateReason = ConnError, p[0].Message
+		default:
+			return row, err // the vendor could not be asked, which says nothing of the credentials
+		}
+	} else if err != nil {
+		return row, err
+	}
+	row.TestedAt = time.Now()
+	if serr := e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := db.SaveConnection(ctx, tx, &row); err != nil {
+			return err
+		}
+		if row.State != ConnActive {
+			return nil
+		}
+		return e.wakeReauth(ctx, tx, row)
+	}); serr != nil {
+		return row, serr
+	}
+	if err != nil || row.WebhookState == WebhookRegistered {
+		return row, nil
+	}
+	return e.register(ctx, row)
+}
+
+// DeleteConnection removes a connection that no enabled link uses, its webhook at the vendor with it. History stays.
+func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID) (db.Connection, error) {
+	row, err := db.GetConnection(ctx, e.DB, org, id)
+	if err != nil {
+		return row, err
+	}
+	used, err := db.EnabledLinksUsing(ctx, e.DB, org, id)
+	if err != nil {
+		return row, err
+	}
+	if len(used) > 0 {
+		return row, problem(CodeInUse, "Flow links use this connection: "+strings.Join(used, ", ")+". Disable or delete them first.", "id")
+	}
+	if row.WebhookID != "" {
+		e.unregister(ctx, row) // best effort: a key that no longer works cannot remove it
+	}
+	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return db.DropConnection(ctx, tx, org, id) })
+	return row, err
+}
+
+// prove asks the vendor who the credentials are for, and notes on row what may be shown of the answer.
+func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds connectors.Credentials, row *db.Connection) (db.VendorAccount, error) {
+	none := db.VendorAccount{}
+	mode, err := app.Mode(creds)
+	if err != nil {
+		return none, refusal(app, err)
+	}
+	c, err := e.openWith(app, creds, readOnly{})
+	if err != nil {
+		return none, refusal(app, err)
+	}
+	who, err := app.Identify(ctx, c)
+	if err != nil {
+		return none, refusal(app, err)
+	}
+	if who.AccountID == "" && app.Account != "" {
+		who.AccountID = strings.TrimSpace(creds[app.Account])
+	}
+	if who.AccountID == "" {
+		return none, problem(CodeRequired, app.Name+" does not tell these credentials which account they are for; fill this field in.", "credentials", app.Account)
+	}
+	if given := strings.TrimSpace(creds[app.Account]); app.Account != "" && given != "" && given != who.AccountID {
+		return none, problem(CodeOtherAccount, fmt.Sprintf("These credentials open %s, not %s.", who.AccountID, given), "credentials", app.Account)
+	}
+	row.State, row.StateReason, row.Hints = ConnActive, "", hints(app, creds)
+	if row.Permissions, err = json.Marshal(slices.Concat([]connectors.Permission{}, who.Permissions)); err != nil {
+		return none, err
+	}
+	return db.VendorAccount{App: app.Key, ExternalID: who.AccountID, Mode: string(mode), Name: who.Name}, nil
+}
+
+// refusal puts a vendor's refusal of credentials into words for the form.
+func refusal(app connectors.Connector, err error) error {
+	field := []string{"credentials"}
+	for _, f := range app.Auth {
+		if f.Secret {
+			field = append(field, f.Key)
+			break
+		}
+	}
+	switch connectors.KindOf(err) {
+	case connectors.Unauthorized:
+		return problem(CodeUnauthorized, fmt.Sprintf("%s refuses these credentials: %s", app.Name, err), field...)
+	case connectors.Forbidden:
+		return problem(CodeForbidden, fmt.Sprintf("%s lets these credentials in, but not do what is needed: %s", app.Name, err), field...)
+	case connectors.Invalid, connectors.NotFound:
+		return problem(CodeInvalid, err.Error(), field...)
+	case connectors.Unavailable, connectors.RateLimited, connectors.Busy, connectors.OutcomeUnknown:
+		return problem(CodeUnavailable, fmt.Sprintf("%s cannot be reached now, so nothing was kept: %s. Try again.", app.Name, err))
+	}
+	return err
+}
+
+// fill puts a form's values over the old ones and says all that is wrong with them.
+func fill(app connectors.Connector, old connectors.Credentials, given map[string]string) (connectors.Credentials, Problems) {
+	creds, bad := connectors.Credentials{}, Problems{}
+	known := map[string]connectors.Field{}
+	for _, f := range app.Auth {
+		known[f.Key] = f
+		v, is := given[f.Key]
+		if !is {
+			v = old[f.Key]
+		}
+		v = strings.TrimSpace(v)
+		switch {
+		case v == "" && !f.Optional:
+			bad = append(bad, Problem{Field: []string{"credentials", f.Key}, Code: CodeRequired, Message: f.Label + " is needed. " + f.Help})
+		case v != "" && len(f.Choices) > 0 && !slices.ContainsFunc(f.Choices, func(c connectors.Choice) bool { return c.Value == v }):
+			bad = append(bad, Problem{Field: []string{"credentials", f.Key}, Code: CodeInvalid, Message: f.Label + " must be one of the form's choices."})
+		case v != "":
+			creds[f.Key] = v
+		}
+	}
+	for k := range given {
+		if _, ok := known[k]; !ok {
+			bad = append(bad, Problem{Field: []string{"credentials", k}, Code: CodeUnknownField, Message: fmt.Sprintf("%s has no field %q.", app.Name, k)})
+		}
+	}
+	return creds, bad
+}
+
+func named(row *db.Connection, name *string, needed bool) Problems {
+	if name == nil && !needed {
+		return nil
+	}
+	if name != nil {
+		row.Name = strings.TrimSpace(*name)
+	}
+	if name == nil || row.Name == "" || len(row.Name) > 100 {
+		return problem(CodeInvalid, "A name of 1 to 100 characters is needed.", "name")
+	}
+	return nil
+}
+
+// hints are what may be shown of a form: secrets as their first and last characters.
+func hints(app connectors.Connector, creds connectors.Credentials) map[string]string {
+	out := map[string]string{}
+	for _, f := range app.Auth {
+		v := creds[f.Key]
+		if f.Secret && v != "" {
+			v = hint(v)
+		}
+		if v != "" {
+			out[f.Key] = v
+		}
+	}
+	return out
+}
+
+// hint shows enough of a secret to recognise it: a prefix like sk_test_ and the last four characters of a long one.
+func hint(v string) string {
+	if len(v) < 16 {
+		return "…"
+	}
+	prefix := ""
+	if i := strings.LastIndex(v[:12], "_"); i > 0 {
+		prefix = v[:i+1]
+	}
+	return prefix + "…" + v[len(v)-4:]
+}
+
+func (e *Engine) wakeReauth(ctx context.Context, tx db.Tx, row db.Connection) error {
+	woken, err := db.WakeRuns(ctx, tx, `org_id = ?0 AND waiting_reason = 'REAUTH' AND
+		id IN (SELECT run_id FROM steps WHERE org_id = ?0 AND connection_id = ?1 AND waiting_reason = 'REAUTH')`, row.OrgID, row.ID)
+	if err != nil {
+		return err
+	}
+	return e.queued(ctx, tx, woken...)
+}
+
+func taken(err error) error {
+	if db.IsUnique(err, "connections_name", "flow_links_name") {
+		return problem(CodeTaken, "Another one has this name; choose a different one.", "name")
+	}
+	return err
+}
+
+func newToken() string {
+	b := make([]byte, 24)
+	_, _ = rand.Read(b) // never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// readOnly is the journal of a look at the vendor: it lets no write pass.
+type readOnly struct{}
+
+func (readOnly) Effect(context.Context, connectors.Intent, connectors.Probe, connectors.Send) (connectors.Ref, error) {
+	return connectors.Ref{}, connectors.ErrWriteOutsideEffect
+}
+func (readOnly) Adopt(context.Context, connectors.Intent, connectors.Ref) (connectors.Ref, error) {
+	return connectors.Ref{}, connectors.ErrWriteOutsideEffect
+}
+func (readOnly) Called(context.Context, connectors.Call) {}
+func (readOnly) Pace(ctx context.Context) error          { return ctx.Err() }

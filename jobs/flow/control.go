@@ -1,0 +1,100 @@
+package flow
+
+import (
+	"context"
+	"time"
+
+	"tieline/db"
+)
+
+// Cancel stops a run. A call that is under way is let finish and recorded, and a write nobody knows the outcome of is
+// settled first; nothing after it starts.
+func (e *Engine) Cancel(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, error) {
+	r, err := e.lockInLane(ctx, tx, org, id)
+	if err != nil {
+		return r, err
+	}
+	if final(r.State) {
+		return r, problem(CodeState, "The run is over ("+r.State+"), so there is nothing to cancel.", "id")
+	}
+	if r.State == Cancelling {
+		return r, nil
+	}
+	open, err := db.UnsettledEffects(ctx, tx, org, id)
+	if err != nil {
+		return r, err
+	}
+	if r.State == Running || open {
+		running := r.State == Running
+		r.State, r.WaitingReason = Cancelling, ""
+		if !running {
+			r.WakeAt, r.DueAt = time.Time{}, time.Now().Add(10*time.Second)
+		}
+		if err := db.MoveRun(ctx, tx, &r); err != nil {
+			return r, err
+		}
+		if running {
+			return r, db.Tell(ctx, tx, r, nil)
+		}
+		return r, e.queued(ctx, tx, r)
+	}
+	r.State, r.WaitingReason, r.WakeAt, r.DueAt, r.EndedAt = Cancelled, "", time.Time{}, time.Time{}, time.Now()
+	if err := db.CancelSteps(ctx, tx, org, id); err != nil {
+		return r, err
+	}
+	if err := db.MoveRun(ctx, tx, &r); err != nil {
+		return r, err
+	}
+	if err := db.Tell(ctx, tx, r, nil); err != nil {
+		return r, err
+	}
+	return r, e.afterEnd(ctx, tx, r)
+}
+
+// Retry goes on with a run that failed or was cancelled, from the step it stopped at, in its lane's turn; and one that
+// waits for its next try does not wait any longer. What it has done already is not done again.
+func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, error) {
+	r, err := e.lockInLane(ctx, tx, org, id)
+	if err != nil {
+		return r, err
+	}
+	switch {
+	case r.State == Waiting && r.WaitingReason == ForRetry:
+	case r.State == Failed || r.State == Cancelled:
+		if err := db.ReopenSteps(ctx, tx, org, id); err != nil {
+			return r, err
+		}
+	default:
+		return r, problem(CodeState, "Only a run that failed, was cancelled or waits for its next try can be retried; this one is "+r.State+".", "id")
+	}
+	busy := false
+	if final(r.State) {
+		if busy, err = db.LaneBusy(ctx, tx, org, r.FlowLinkID, r.Lane); err != nil {
+			return r, err
+		}
+	}
+	r.State, r.WaitingReason, r.WakeAt, r.EndedAt, r.Error, r.ErrorKind = Queued, "", time.Time{}, time.Time{}, "", ""
+	r.DueAt = time.Now().Add(10 * time.Second)
+	if busy {
+		r.State, r.WaitingReason, r.DueAt = Waiting, ForLane, time.Time{}
+	}
+	if err := db.MoveRun(ctx, tx, &r); err != nil {
+		return r, err
+	}
+	if busy {
+		return r, db.Tell(ctx, tx, r, nil)
+	}
+	return r, e.queued(ctx, tx, r)
+}
+
+// lockInLane takes a run and its lane, in the order that everyone takes them.
+func (e *Engine) lockInLane(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, error) {
+	r, err := db.GetRun(ctx, tx, org, id)
+	if err != nil {
+		return r, err
+	}
+	if err := db.LockLane(ctx, tx, r.FlowLinkID, r.Lane); err != nil {
+		return r, err
+	}
+	return db.LockRun(ctx, tx, org, id)
+}
