@@ -24,9 +24,13 @@ type ConnectionInput struct {
 	WebhookSecret *string           // a signing secret pasted by hand; empty removes it
 }
 
+// Commit is called in the transaction that makes an operation's work come true, with the id of what it was about. An
+// operation that calls a vendor cannot run in its caller's transaction, so its caller's part comes to it.
+type Commit func(ctx context.Context, tx db.Tx, id db.ID) error
+
 // Connect makes a connection: its credentials are proven first, and nothing is kept of ones that do not work. Its webhook
 // is registered where the vendor has an API for it and can reach us.
-func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput) (db.Connection, error) {
+func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput, commit Commit) (db.Connection, error) {
 	app, ok := e.Apps.App(in.App)
 	if !ok {
 		return db.Connection{}, problem(CodeNotFound, fmt.Sprintf("There is no app %q. The query apps lists what there is.", in.App), "app")
@@ -69,7 +73,7 @@ func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput) (db
 				}
 			}
 		}
-		return nil
+		return commit(ctx, tx, row.ID)
 	})
 	if err != nil {
 		return db.Connection{}, err
@@ -79,7 +83,7 @@ func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput) (db
 
 // UpdateConnection renames a connection, or gives it other credentials, which must open the same vendor account and mode.
 // Runs that waited for it go on.
-func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in ConnectionInput) (db.Connection, error) {
+func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in ConnectionInput, commit Commit) (db.Connection, error) {
 	row, err := db.GetConnection(ctx, e.DB, org, id)
 	if err != nil {
 		return row, err
@@ -117,7 +121,10 @@ func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in Connect
 		if err := db.SaveConnection(ctx, tx, &row); err != nil {
 			return taken(err)
 		}
-		return e.wakeReauth(ctx, tx, row)
+		if err := e.wakeReauth(ctx, tx, row); err != nil {
+			return err
+		}
+		return commit(ctx, tx, id)
 	})
 	if err != nil || in.Credentials == nil {
 		return row, err
@@ -126,7 +133,7 @@ func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in Connect
 }
 
 // TestConnection proves a connection's credentials again and notes the outcome. A refusal by the vendor is an outcome.
-func (e *Engine) TestConnection(ctx context.Context, org, id db.ID) (db.Connection, error) {
+func (e *Engine) TestConnection(ctx context.Context, org, id db.ID, commit Commit) (db.Connection, error) {
 	row, err := db.GetConnection(ctx, e.DB, org, id)
 	if err != nil {
 		return row, err
@@ -154,10 +161,12 @@ func (e *Engine) TestConnection(ctx context.Context, org, id db.ID) (db.Connecti
 		if err := db.SaveConnection(ctx, tx, &row); err != nil {
 			return err
 		}
-		if row.State != ConnActive {
-			return nil
+		if row.State == ConnActive {
+			if err := e.wakeReauth(ctx, tx, row); err != nil {
+				return err
+			}
 		}
-		return e.wakeReauth(ctx, tx, row)
+		return commit(ctx, tx, id)
 	}); serr != nil {
 		return row, serr
 	}
@@ -168,7 +177,7 @@ func (e *Engine) TestConnection(ctx context.Context, org, id db.ID) (db.Connecti
 }
 
 // DeleteConnection removes a connection that no enabled link uses, its webhook at the vendor with it. History stays.
-func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID) (db.Connection, error) {
+func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID, commit Commit) (db.Connection, error) {
 	row, err := db.GetConnection(ctx, e.DB, org, id)
 	if err != nil {
 		return row, err
@@ -183,8 +192,12 @@ func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID) (db.Connec
 	if row.WebhookID != "" {
 		e.unregister(ctx, row) // best effort: a key that no longer works cannot remove it
 	}
-	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return db.DropConnection(ctx, tx, org, id) })
-	return row, err
+	return row, e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := db.DropConnection(ctx, tx, org, id); err != nil {
+			return err
+		}
+		return commit(ctx, tx, id)
+	})
 }
 
 // prove asks the vendor who the credentials are for, and notes on row what may be shown of the answer.

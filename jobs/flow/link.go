@@ -105,7 +105,7 @@ func (p *plan) checkConnections(chosen map[string]db.ID, conns map[db.ID]db.Conn
 
 // EnableLink switches a link on. What its trigger's app holds already is read first, where only reading can tell it
 // from news, so that a link acts on what comes after it was enabled.
-func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door) (db.FlowLink, error) {
+func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commit Commit) (db.FlowLink, error) {
 	link, err := db.GetFlowLink(ctx, e.DB, org, id)
 	if err != nil {
 		return link, err
@@ -135,8 +135,12 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door) (db.F
 		app, _ := e.Apps.App(conns[link.TriggerConnectionID].App)
 		return link, refusal(app, err)
 	}
-	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return db.SwitchLink(ctx, tx, &link, true) })
-	return link, err
+	return link, e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := db.SwitchLink(ctx, tx, &link, true); err != nil {
+			return err
+		}
+		return commit(ctx, tx, id)
+	})
 }
 
 // DisableLink switches a link off. Runs that exist go on; events that come meanwhile make none.
