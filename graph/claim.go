@@ -21,15 +21,21 @@ const (
 	codeAlreadyShown = "ALREADY_SHOWN"
 )
 
+var (
+	keyReused  = ofKey(codeKeyReused, "This key was used before with another input. Use a new key for a new intention.")
+	inProgress = ofKey(codeInProgress, "A call with this key is still being worked on. Repeat it in a few seconds.")
+)
+
+func ofKey(code, message string) flow.Problems {
+	return flow.Problems{{Field: []string{"idempotencyKey"}, Code: code, Message: message}}
+}
+
 // claim takes the idempotency key, or answers what came of it before. Without a key there is nothing to take.
 func (c *call) claim(ctx context.Context, idb bun.IDB, lease time.Duration) (Done, error) {
 	if c.row.IdempotencyKey == "" {
 		return Done{}, nil
 	}
 	held, mine, err := db.TakeClaim(ctx, idb, c.row, lease)
-	keyed := func(code, message string) (Done, error) {
-		return Done{}, flow.Problems{{Field: []string{"idempotencyKey"}, Code: code, Message: message}}
-	}
 	switch {
 	case err != nil:
 		return Done{}, err
@@ -37,9 +43,9 @@ func (c *call) claim(ctx context.Context, idb bun.IDB, lease time.Duration) (Don
 		c.row = held
 		return Done{}, nil
 	case !bytes.Equal(held.InputHash, c.row.InputHash):
-		return keyed(codeKeyReused, "This key was used before with another input. Use a new key for a new intention.")
+		return Done{}, keyReused
 	case held.DoneAt.IsZero():
-		return keyed(codeInProgress, "A call with this key is still being worked on. Repeat it in a few seconds.")
+		return Done{}, inProgress
 	}
 	done := Done{Replayed: true}
 	if held.ObjectID != "" {
@@ -67,7 +73,9 @@ func (c *call) finish(ctx context.Context, tx db.Tx, done Done) error {
 		if len(done.Problems) > 0 {
 			c.row.UserErrors, _ = json.Marshal(done.Problems)
 		}
-		if err := db.FinishClaim(ctx, tx, c.row); err != nil {
+		if err := db.FinishClaim(ctx, tx, c.row); errors.Is(err, db.ErrConflict) { // our lease ended, and somebody else began
+			return inProgress
+		} else if err != nil {
 			return err
 		}
 	}

@@ -118,7 +118,7 @@ func (d *Door) call(ctx context.Context, kind model.Kind) (*call, error) {
 	input, _ := field.ArgumentMap(graphql.GetOperationContext(ctx).Variables)["input"].(map[string]any)
 	key, _ := input["idempotencyKey"].(string)
 	if len(key) > longestKey || (key != "" && strings.TrimSpace(key) == "") {
-		return nil, flow.Problems{{Field: []string{"idempotencyKey"}, Code: flow.CodeInvalid, Message: "An idempotency key has 1 to 255 characters."}}
+		return nil, ofKey(flow.CodeInvalid, "An idempotency key has 1 to 255 characters.")
 	}
 	whole, shown := map[string]any{}, map[string]any{}
 	secret := d.secrets[field.Definition.Arguments.ForName("input").Type.Name()]

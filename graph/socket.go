@@ -18,9 +18,8 @@ import (
 )
 
 const (
-	protocol    = "graphql-transport-ws"
-	initTimeout = 10 * time.Second
-	pingEvery   = 15 * time.Second // a peer that has not answered two of them is gone
+	protocol  = "graphql-transport-ws"
+	pingEvery = 15 * time.Second // a peer that has not answered two of them is gone
 )
 
 // Close codes beyond the protocol's own, chosen by what the graphql-ws client does next: it gives up after 4401 and
@@ -50,7 +49,7 @@ func newSocketTransport(v auth.Verifier, o origins, l Limits, closing context.Co
 		Websocket: transport.Websocket{
 			Implementation:   accepter{subscriptions: l.Subscriptions},
 			InitFunc:         admit(v, log),
-			InitTimeout:      initTimeout,
+			InitTimeout:      l.Handshake,
 			PingPongInterval: pingEvery,
 			PayloadReadLimit: &l.Body,
 		},

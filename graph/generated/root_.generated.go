@@ -194,7 +194,7 @@ enum Scope {
 """What stood in the way of a mutation, in words for people and a code for programs."""
 type UserError {
   """
-  Path into ` + "`" + `input` + "`" + ` of what is at fault, for instance ["credentials", "secret_key"]; null when no single field is.
+  Path into ` + "`" + `input` + "`" + ` of what is at fault, for instance ["credentials", "api_key"]; null when no single field is.
   """
   field: [String!]
   """One plain sentence that can be shown to a user."""
@@ -278,7 +278,7 @@ type App implements Node {
 type FormField {
   """Stable, for client caches."""
   id: ID!
-  """Key under which ` + "`" + `credentials` + "`" + ` of createConnection takes the value, for instance secret_key."""
+  """Key under which ` + "`" + `credentials` + "`" + ` of createConnection takes the value, for instance api_key."""
   key: String!
   """Label to show beside the field."""
   label: String!
@@ -626,7 +626,7 @@ input CreateConnectionInput {
   """Your name for it, unique in the organization: Stripe (test)."""
   name: String!
   """
-  A text for each field of the app's form, by key: {"secret_key": "sk_test_…"}.
+  A text for each field of the app's form, by key: {"api_key": "sk_test_…"}.
   """
   credentials: JSON! @secret
   """Signing secret of an endpoint that was set up at the vendor by hand, where we cannot register one: whsec_…"""

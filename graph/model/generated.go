@@ -212,7 +212,7 @@ type CreateConnectionInput struct {
 	App string `json:"app"`
 	// Your name for it, unique in the organization: Stripe (test).
 	Name string `json:"name"`
-	// A text for each field of the app's form, by key: {"secret_key": "sk_test_…"}.
+	// A text for each field of the app's form, by key: {"api_key": "sk_test_…"}.
 	Credentials json.RawMessage `json:"credentials"`
 	// Signing secret of an endpoint that was set up at the vendor by hand, where we cannot register one: whsec_…
 	WebhookSecret *string `json:"webhookSecret,omitempty"`
@@ -552,7 +552,7 @@ type FormChoice struct {
 type FormField struct {
 	// Stable, for client caches.
 	ID string `json:"id"`
-	// Key under which `credentials` of createConnection takes the value, for instance secret_key.
+	// Key under which `credentials` of createConnection takes the value, for instance api_key.
 	Key string `json:"key"`
 	// Label to show beside the field.
 	Label string `json:"label"`

@@ -1,0 +1,243 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	coderws "github.com/coder/websocket"
+
+	"tieline/db"
+	"tieline/graph/auth"
+)
+
+const hello = `{"type":"connection_init","payload":{"authorization":"Bearer reader"}}`
+
+func subscribeTo(id, doc string) string {
+	return fmt.Sprintf(`{"id":%q,"type":"subscribe","payload":{"query":%q}}`, id, doc)
+}
+
+// wire is a raw socket.
+type wire struct {
+	t    testing.TB
+	conn *coderws.Conn
+}
+
+func dial(t testing.TB, url string, header ...string) (*wire, *http.Response, error) {
+	t.Helper()
+	h := http.Header{}
+	for i := 0; i+1 < len(header); i += 2 {
+		h.Set(header[i], header[i+1])
+	}
+	conn, res, err := coderws.Dial(t.Context(), url, &coderws.DialOptions{Subprotocols: []string{protocol}, HTTPHeader: h})
+	if err == nil {
+		t.Cleanup(func() { _ = conn.CloseNow() })
+	}
+	return &wire{t, conn}, res, err
+}
+
+func (w *wire) send(messages ...string) {
+	w.t.Helper()
+	for _, m := range messages {
+		if err := w.conn.Write(w.t.Context(), coderws.MessageText, []byte(m)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// next reads a message, or tells the code that the socket was closed with.
+func (w *wire) next() (message, coderws.StatusCode) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
+	defer cancel()
+	_, raw, err := w.conn.Read(ctx)
+	if err != nil {
+		if code := coderws.CloseStatus(err); code != -1 {
+			return message{}, code
+		}
+		w.t.Fatal(err)
+	}
+	var m message
+	if err := json.Unmarshal(raw, &m); err != nil {
+		w.t.Fatalf("%s: %v", raw, err)
+	}
+	return m, 0
+}
+
+func (w *wire) want(kind string) message {
+	w.t.Helper()
+	m, code := w.next()
+	if m.Type != kind {
+		w.t.Fatalf("wanted %s, got %+v %s, close code %d", kind, m, m.Payload, code)
+	}
+	return m
+}
+
+func (w *wire) wantClose(code coderws.StatusCode) {
+	w.t.Helper()
+	for {
+		if m, got := w.next(); got == code {
+			return
+		} else if got != 0 {
+			w.t.Fatalf("closed with %d, want %d", got, code)
+		} else if m.Type == "error" {
+			w.t.Fatalf("error %s, want to be closed with %d", m.Payload, code)
+		}
+	}
+}
+
+func socketEdge(t testing.TB, change func(*Config)) string {
+	srv, _ := edge(t, change)
+	return "ws" + strings.TrimPrefix(srv.URL, "http")
+}
+
+func ready(t testing.TB, url string) *wire {
+	t.Helper()
+	w, _, err := dial(t, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.send(hello)
+	w.want("connection_ack")
+	return w
+}
+
+func TestCloseCodes(t *testing.T) {
+	t.Parallel()
+	url := socketEdge(t, func(c *Config) { c.Limits.Handshake = 300 * time.Millisecond })
+	twin := subscribeTo("twin", "subscription{runUpdates{cursor}}")
+	for name, c := range map[string]struct {
+		code int
+		send []string
+	}{
+		"silence":                 {closeInitTimeout, nil},
+		"no token":                {closeUnauthorized, []string{`{"type":"connection_init"}`}},
+		"null payload":            {closeUnauthorized, []string{`{"type":"connection_init","payload":null}`}},
+		"unknown token":           {closeForbidden, []string{`{"type":"connection_init","payload":{"Authorization":"Bearer nobody"}}`}},
+		"revoked token":           {closeForbidden, []string{`{"type":"connection_init","payload":{"Authorization":"Bearer revoked"}}`}},
+		"verifier down":           {closeTryLater, []string{`{"type":"connection_init","payload":{"Authorization":"Bearer down"}}`}},
+		"payload no object":       {closeBadMessage, []string{`{"type":"connection_init","payload":[1]}`}},
+		"subscribe before init":   {closeUnauthorized, []string{twin}},
+		"second init":             {closeSecondInit, []string{hello, hello}},
+		"not JSON":                {closeBadMessage, []string{hello, "nonsense"}},
+		"unknown type":            {closeBadMessage, []string{hello, `{"type":"start"}`}},
+		"server's type":           {closeBadMessage, []string{hello, `{"type":"next","id":"1","payload":{}}`}},
+		"subscribe without id":    {closeBadMessage, []string{hello, `{"type":"subscribe","payload":{"query":"{viewer{id}}"}}`}},
+		"subscribe without query": {closeBadMessage, []string{hello, `{"id":"1","type":"subscribe","payload":{}}`}},
+		"id that is a number":     {closeBadMessage, []string{hello, `{"id":1,"type":"subscribe","payload":{"query":"{viewer{id}}"}}`}},
+		"complete without id":     {closeBadMessage, []string{hello, `{"type":"complete"}`}},
+		"two under one id":        {closeSameID, []string{hello, twin, twin}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _, err := dial(t, url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.send(c.send...)
+			w.wantClose(coderws.StatusCode(c.code))
+		})
+	}
+}
+
+func TestHandshakes(t *testing.T) {
+	t.Parallel()
+	url := socketEdge(t, func(c *Config) { c.Origins = []string{"https://console.example.com"} })
+	for origin, want := range map[string]int{"https://console.example.com": 101, "https://evil.example.com": 403} {
+		if _, res, _ := dial(t, url, "Origin", origin); res == nil || res.StatusCode != want {
+			t.Errorf("from %s: %+v, want %d", origin, res, want)
+		}
+	}
+	for _, offered := range [][]string{nil, {"graphql-ws"}, {"something"}} {
+		if _, res, err := coderws.Dial(t.Context(), url, &coderws.DialOptions{Subprotocols: offered}); err == nil || res.StatusCode != 400 {
+			t.Errorf("offering %v: %v", offered, err)
+		}
+	}
+}
+
+func TestOperationsOnASocket(t *testing.T) {
+	t.Parallel()
+	w := ready(t, socketEdge(t, func(c *Config) { c.Limits.Subscriptions = 2 }))
+	w.send(`{"type":"ping","payload":{"a":1}}`)
+	if m := w.want("pong"); string(m.Payload) != `{"a":1}` {
+		t.Errorf("pong %s", m.Payload)
+	}
+	for range 2 { // an id is free again once its operation ended
+		w.send(subscribeTo("q", "{viewer{id}}"))
+		w.want("next")
+		w.want("complete")
+	}
+	w.send(subscribeTo("bad", "{nonsense}"), subscribeTo("deep", strings.Repeat("{viewer", 30)+strings.Repeat("}", 30)), `{"type":"ping"}`)
+	seen := map[string]int{}
+	for range 3 {
+		m, _ := w.next()
+		seen[m.Type]++
+	}
+	if seen["error"] != 2 || seen["pong"] != 1 {
+		t.Errorf("after two documents that cannot be run: %v", seen)
+	}
+	w.send(subscribeTo("a", "subscription{runUpdates{change{version}}}"))
+	w.want("next")
+	w.send(subscribeTo("b", "subscription{runUpdates{change{version}}}"))
+	w.want("next")
+	w.send(subscribeTo("c", "subscription{runUpdates{cursor}}"))
+	if m := w.want("error"); *m.ID != "c" || !strings.Contains(string(m.Payload), string(TooManyStreams)) {
+		t.Errorf("%s", m.Payload)
+	}
+	// Stopped and begun again under the same id, without waiting: the old one says nothing more.
+	w.send(`{"type":"complete","id":"a"}`, `{"type":"complete","id":"never"}`, subscribeTo("a", "subscription{runUpdates{cursor}}"))
+	if m := w.want("next"); *m.ID != "a" || !strings.Contains(string(m.Payload), "cursor") {
+		t.Errorf("%+v %s", m, m.Payload)
+	}
+}
+
+func TestScopeOfASubscription(t *testing.T) {
+	t.Parallel()
+	w, _, err := dial(t, socketEdge(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.send(`{"type":"connection_init","payload":{"authorization":"bearer trigger"}}`)
+	w.want("connection_ack")
+	w.send(subscribeTo("a", "subscription{runUpdates{cursor}}"))
+	if m := w.want("next"); !strings.Contains(string(m.Payload), string(Forbidden)) {
+		t.Errorf("%s", m.Payload)
+	}
+	w.want("complete")
+}
+
+func TestSocketEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	url := socketEdge(t, func(c *Config) {
+		c.Verifier = holders{"reader": {Org: db.NewID(), Scopes: []auth.Scope{auth.Read}, Expires: time.Now().Add(400 * time.Millisecond)}}
+	})
+	w := ready(t, url)
+	w.send(subscribeTo("a", "subscription{runUpdates{cursor}}"))
+	w.want("next")
+	w.wantClose(closeUnauthorized)
+}
+
+func TestCloseSendsSocketsElsewhere(t *testing.T) {
+	t.Parallel()
+	h, err := New(Config{Resolvers: rootStub{}, Verifier: everyone, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	w := ready(t, "ws"+strings.TrimPrefix(srv.URL, "http"))
+	w.send(subscribeTo("a", "subscription{runUpdates{cursor}}"))
+	w.want("next")
+	closed := make(chan error)
+	go func() { closed <- h.Close(t.Context()) }()
+	w.wantClose(closeRestart)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
