@@ -66,7 +66,8 @@ func Open(ctx context.Context, address string, opts ...Option) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("the database %s does not answer: %w", where(cfg.ConnConfig), err)
 	}
-	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New()), Pool: pool}, nil
+	// A column that a newer version added must not stop an older process during an upgrade.
+	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New(), bun.WithDiscardUnknownColumns()), Pool: pool}, nil
 }
 
 // Close waits for borrowed connections and closes the pool. Stop River and listeners first.

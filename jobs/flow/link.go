@@ -41,6 +41,9 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 		return db.FlowLink{}, err
 	}
 	in.Name = strings.TrimSpace(in.Name)
+	if in.Params == nil {
+		in.Params = map[string]any{}
+	}
 	var bad Problems
 	if in.Name == "" || len(in.Name) > 100 {
 		bad = append(bad, problem(CodeInvalid, "A name of 1 to 100 characters is needed.", "name")...)
@@ -52,9 +55,6 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 	}
 	if bad = append(bad, p.checkConnections(in.Connections, conns)...); len(bad) > 0 {
 		return db.FlowLink{}, bad
-	}
-	if in.Params == nil {
-		in.Params = map[string]any{}
 	}
 	params, err := json.Marshal(in.Params)
 	if err != nil {
@@ -135,12 +135,13 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commi
 		app, _ := e.Apps.App(conns[link.TriggerConnectionID].App)
 		return link, refusal(app, err)
 	}
-	return link, e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if err := db.SwitchLink(ctx, tx, &link, true); err != nil {
 			return err
 		}
 		return commit(ctx, tx, id)
 	})
+	return link, err
 }
 
 // DisableLink switches a link off. Runs that exist go on; events that come meanwhile make none.
@@ -149,7 +150,8 @@ func (e *Engine) DisableLink(ctx context.Context, tx db.Tx, org, id db.ID) (db.F
 	if err != nil {
 		return link, err
 	}
-	return link, db.SwitchLink(ctx, tx, &link, false)
+	err = db.SwitchLink(ctx, tx, &link, false)
+	return link, err
 }
 
 // DeleteLink removes a link. Its runs stay, and those that are not over go on.
