@@ -50,9 +50,6 @@ type Done struct {
 	Replayed bool // it was done before, under the same idempotency key
 }
 
-// Commit is called within the transaction that makes a mutation's work come true.
-type Commit func(ctx context.Context, tx db.Tx, id db.ID) error
-
 // Do does work in the door's transaction. Problems that work answers undo everything, unless it gives an object's id
 // with them: then they are remarks on what was done.
 func (d *Door) Do(ctx context.Context, kind model.Kind, work func(context.Context, db.Tx, auth.Viewer) (db.ID, error)) (Done, error) {
@@ -82,7 +79,7 @@ func (d *Door) Do(ctx context.Context, kind model.Kind, work func(context.Contex
 
 // Call does work that calls a vendor, which no transaction can wait for. The claim is committed first, with a lease, so
 // that a second caller is told to wait; work calls commit in its last transaction.
-func (d *Door) Call(ctx context.Context, kind model.Kind, work func(context.Context, auth.Viewer, Commit) error) (Done, error) {
+func (d *Door) Call(ctx context.Context, kind model.Kind, work func(context.Context, auth.Viewer, flow.Commit) error) (Done, error) {
 	c, err := d.call(ctx, kind)
 	if err != nil {
 		return judge(Done{}, err)

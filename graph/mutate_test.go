@@ -50,7 +50,7 @@ func (d doors) RevokeAPIToken(ctx context.Context, in model.RevokeAPITokenInput)
 }
 
 func (d doors) CreateConnection(ctx context.Context, in model.CreateConnectionInput) (*model.CreateConnectionPayload, error) {
-	done, err := d.door.Call(ctx, model.ConnectionID, func(ctx context.Context, v auth.Viewer, commit Commit) error {
+	done, err := d.door.Call(ctx, model.ConnectionID, func(ctx context.Context, v auth.Viewer, commit flow.Commit) error {
 		d.calls.Add(1)
 		if d.vendor != nil {
 			d.vendor.arrived <- struct{}{}

@@ -1072,11 +1072,7 @@ func unmarshalInputCreateFlowLinkInput(ctx context.Context, ec *executionContext
 		asMap[k] = v
 	}
 
-	if _, present := asMap["enabled"]; !present {
-		asMap["enabled"] = false
-	}
-
-	fieldsInOrder := [...]string{"flowId", "name", "triggerConnectionId", "steps", "params", "enabled", "idempotencyKey"}
+	fieldsInOrder := [...]string{"flowId", "name", "connections", "params", "idempotencyKey"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1092,25 +1088,18 @@ func unmarshalInputCreateFlowLinkInput(ctx context.Context, ec *executionContext
 			it.FlowID = data
 		case "name":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("name"))
-			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			data, err := unmarshalNString2string(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
 			it.Name = data
-		case "triggerConnectionId":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("triggerConnectionId"))
-			data, err := unmarshalNID2string(ctx, ec, v)
+		case "connections":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("connections"))
+			data, err := unmarshalNFlowLinkSlotInput2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkSlotInputᚄ(ctx, ec, v)
 			if err != nil {
 				return it, err
 			}
-			it.TriggerConnectionID = data
-		case "steps":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("steps"))
-			data, err := unmarshalNFlowLinkStepInput2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkStepInputᚄ(ctx, ec, v)
-			if err != nil {
-				return it, err
-			}
-			it.Steps = data
+			it.Connections = data
 		case "params":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("params"))
 			data, err := unmarshalOJSON2encodingᚋjsonᚐRawMessage(ctx, ec, v)
@@ -1118,13 +1107,6 @@ func unmarshalInputCreateFlowLinkInput(ctx context.Context, ec *executionContext
 				return it, err
 			}
 			it.Params = data
-		case "enabled":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("enabled"))
-			data, err := unmarshalNBoolean2bool(ctx, ec, v)
-			if err != nil {
-				return it, err
-			}
-			it.Enabled = data
 		case "idempotencyKey":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
@@ -1285,8 +1267,8 @@ func unmarshalInputFlowLinkFilter(ctx context.Context, ec *executionContext, obj
 	return it, nil
 }
 
-func unmarshalInputFlowLinkStepInput(ctx context.Context, ec *executionContext, obj any) (model.FlowLinkStepInput, error) {
-	var it model.FlowLinkStepInput
+func unmarshalInputFlowLinkSlotInput(ctx context.Context, ec *executionContext, obj any) (model.FlowLinkSlotInput, error) {
+	var it model.FlowLinkSlotInput
 	if obj == nil {
 		return it, nil
 	}
@@ -2005,6 +1987,25 @@ func marshalNFlowLinkEdge2ᚖtielineᚋgraphᚋmodelᚐEdge(ctx context.Context,
 	return _FlowLinkEdge(ctx, ec, sel, v)
 }
 
+func unmarshalNFlowLinkSlotInput2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkSlotInputᚄ(ctx context.Context, ec *executionContext, v any) ([]*model.FlowLinkSlotInput, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]*model.FlowLinkSlotInput, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = unmarshalNFlowLinkSlotInput2ᚖtielineᚋgraphᚋmodelᚐFlowLinkSlotInput(ctx, ec, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func unmarshalNFlowLinkSlotInput2ᚖtielineᚋgraphᚋmodelᚐFlowLinkSlotInput(ctx context.Context, ec *executionContext, v any) (*model.FlowLinkSlotInput, error) {
+	res, err := unmarshalInputFlowLinkSlotInput(ctx, ec, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
 func marshalNFlowLinkStep2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkStepᚄ(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v []*model.FlowLinkStep) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
@@ -2029,25 +2030,6 @@ func marshalNFlowLinkStep2ᚖtielineᚋgraphᚋmodelᚐFlowLinkStep(ctx context.
 		return graphql.Null
 	}
 	return _FlowLinkStep(ctx, ec, sel, v)
-}
-
-func unmarshalNFlowLinkStepInput2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkStepInputᚄ(ctx context.Context, ec *executionContext, v any) ([]*model.FlowLinkStepInput, error) {
-	vSlice := graphql.CoerceList(v)
-	var err error
-	res := make([]*model.FlowLinkStepInput, len(vSlice))
-	for i := range vSlice {
-		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
-		res[i], err = unmarshalNFlowLinkStepInput2ᚖtielineᚋgraphᚋmodelᚐFlowLinkStepInput(ctx, ec, vSlice[i])
-		if err != nil {
-			return nil, err
-		}
-	}
-	return res, nil
-}
-
-func unmarshalNFlowLinkStepInput2ᚖtielineᚋgraphᚋmodelᚐFlowLinkStepInput(ctx context.Context, ec *executionContext, v any) (*model.FlowLinkStepInput, error) {
-	res, err := unmarshalInputFlowLinkStepInput(ctx, ec, v)
-	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
 func unmarshalNTriggerFlowInput2tielineᚋgraphᚋmodelᚐTriggerFlowInput(ctx context.Context, ec *executionContext, v any) (model.TriggerFlowInput, error) {

@@ -69,7 +69,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		unmarshalInputEventFilter,
 		unmarshalInputFlowFilter,
 		unmarshalInputFlowLinkFilter,
-		unmarshalInputFlowLinkStepInput,
+		unmarshalInputFlowLinkSlotInput,
 		unmarshalInputMappingFilter,
 		unmarshalInputRetryRunInput,
 		unmarshalInputRevokeApiTokenInput,
@@ -612,7 +612,7 @@ type Mutation {
     input: TestConnectionInput!
   ): TestConnectionPayload! @scope(needs: WRITE)
 
-  """Removes a connection, its secrets and our endpoint at the vendor. Refused with IN_USE while a flow link uses it."""
+  """Removes a connection, its secrets and our endpoint at the vendor. Refused with IN_USE while a flow link that uses it is on."""
   deleteConnection(
     """Which connection."""
     input: DeleteConnectionInput!
@@ -1122,13 +1122,13 @@ extend type Query {
 }
 
 extend type Mutation {
-  """Binds a flow to connections."""
+  """Binds a flow to connections. It starts switched off: see enableFlowLink."""
   createFlowLink(
     """What to bind to what."""
     input: CreateFlowLinkInput!
   ): CreateFlowLinkPayload! @scope(needs: WRITE)
 
-  """Lets new events start runs."""
+  """Lets new events start runs. What its trigger's app holds already is no news, and starts none."""
   enableFlowLink(
     """Which flow link."""
     input: EnableFlowLinkInput!
@@ -1140,7 +1140,7 @@ extend type Mutation {
     input: DisableFlowLinkInput!
   ): DisableFlowLinkPayload! @scope(needs: WRITE)
 
-  """Removes a flow link. Refused with IN_USE while runs of it are not final; its history stays readable."""
+  """Removes a flow link. Runs that began go on, and its history stays readable."""
   deleteFlowLink(
     """Which flow link."""
     input: DeleteFlowLinkInput!
@@ -1157,25 +1157,21 @@ extend type Mutation {
 input CreateFlowLinkInput {
   """The flow."""
   flowId: ID!
-  """Your name for it, unique among the links of the flow; left out, the flow's name."""
-  name: String
-  """The connection whose events start it. It must be of the trigger's app."""
-  triggerConnectionId: ID!
-  """The connection for each step. All must be of one mode, test or live."""
-  steps: [FlowLinkStepInput!]!
+  """Your name for it, unique among the links of the flow."""
+  name: String!
+  """One connection for the trigger and one for each step; several may be the same. All must be of one mode, test or live."""
+  connections: [FlowLinkSlotInput!]!
   """Values for the flow's parameters; see paramsSchema of the flow. Left out, all have their defaults."""
   params: JSON
-  """Whether it starts switched on."""
-  enabled: Boolean! = false
   """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
   idempotencyKey: String
 }
 
-"""The connection for one step."""
-input FlowLinkStepInput {
-  """Key of the step in the flow."""
+"""The connection for the trigger, or for one step."""
+input FlowLinkSlotInput {
+  """trigger, or the key of a step of the flow. A userError about it has the path ["connections", key]."""
   key: String!
-  """The connection. It must be of the step's app."""
+  """The connection. It must be of the app that the trigger or the step is of."""
   connectionId: ID!
 }
 

@@ -232,16 +232,12 @@ type CreateConnectionPayload struct {
 type CreateFlowLinkInput struct {
 	// The flow.
 	FlowID string `json:"flowId"`
-	// Your name for it, unique among the links of the flow; left out, the flow's name.
-	Name *string `json:"name,omitempty"`
-	// The connection whose events start it. It must be of the trigger's app.
-	TriggerConnectionID string `json:"triggerConnectionId"`
-	// The connection for each step. All must be of one mode, test or live.
-	Steps []*FlowLinkStepInput `json:"steps"`
+	// Your name for it, unique among the links of the flow.
+	Name string `json:"name"`
+	// One connection for the trigger and one for each step; several may be the same. All must be of one mode, test or live.
+	Connections []*FlowLinkSlotInput `json:"connections"`
 	// Values for the flow's parameters; see paramsSchema of the flow. Left out, all have their defaults.
 	Params json.RawMessage `json:"params,omitempty"`
-	// Whether it starts switched on.
-	Enabled bool `json:"enabled"`
 	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
@@ -504,6 +500,14 @@ type FlowLinkFilter struct {
 	ConnectionID *string `json:"connectionId,omitempty"`
 }
 
+// The connection for the trigger, or for one step.
+type FlowLinkSlotInput struct {
+	// trigger, or the key of a step of the flow. A userError about it has the path ["connections", key].
+	Key string `json:"key"`
+	// The connection. It must be of the app that the trigger or the step is of.
+	ConnectionID string `json:"connectionId"`
+}
+
 // The connection that one step of a flow link uses.
 type FlowLinkStep struct {
 	// Stable, for client caches.
@@ -514,14 +518,6 @@ type FlowLinkStep struct {
 	Action *Action `json:"action,omitempty"`
 	// What it does it with.
 	Connection *AppInstance `json:"connection"`
-}
-
-// The connection for one step.
-type FlowLinkStepInput struct {
-	// Key of the step in the flow.
-	Key string `json:"key"`
-	// The connection. It must be of the step's app.
-	ConnectionID string `json:"connectionId"`
 }
 
 // One action of a flow.
