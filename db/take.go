@@ -1,0 +1,159 @@
+package db
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/uptrace/bun"
+)
+
+// Arrival is an event as it comes in, before anything of it is decoded.
+type Arrival struct {
+	OrgID, ID, ConnectionID ID
+	Trigger, DedupeKey      string
+	VendorType              string
+	VendorAt                time.Time
+	Repeats                 int // how often it came beside the first time
+	Body                    []byte
+}
+
+// CompareArrivals orders arrivals as everybody who stores several must have them, or two of them wait for each other.
+func CompareArrivals(a, b Arrival) int {
+	return cmp.Or(
+		cmp.Compare(a.OrgID.String(), b.OrgID.String()),
+		cmp.Compare(a.ConnectionID.String(), b.ConnectionID.String()),
+		cmp.Compare(a.DedupeKey, b.DedupeKey),
+	)
+}
+
+// takeEvents is one statement, as a vendor waits for it. A body has the time of its event, or it could not be found. Of
+// the connection it is noted at most once a minute that it lives: a row that every request writes makes them queue up.
+const takeEvents = `WITH came AS MATERIALIZED (
+		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::int[], $9::bytea[])
+			AS t (org_id, id, connection_id, trigger, dedupe_key, vendor_type, vendor_at, repeats, body)),
+	fresh AS (
+		INSERT INTO events (org_id, id, connection_id, trigger, dedupe_key, source, vendor_type, vendor_at, repeats, dispatched_at, due_at)
+		SELECT org_id, id, connection_id, trigger, dedupe_key, $10, vendor_type, vendor_at, repeats,
+			CASE WHEN $10 = 'BASELINE' THEN now() END, CASE WHEN $10 <> 'BASELINE' THEN now() + interval '10 seconds' END
+		FROM came
+		ON CONFLICT (org_id, connection_id, dedupe_key) DO NOTHING
+		RETURNING org_id, id, connection_id, received_at),
+	bodies AS (
+		INSERT INTO event_bodies (org_id, event_id, at, body)
+		SELECT f.org_id, f.id, f.received_at, c.body FROM fresh f JOIN came c ON c.org_id = f.org_id AND c.id = f.id WHERE $10 <> 'BASELINE'),
+	seen AS (
+		UPDATE connections c SET last_event_at = now(), webhook_seen_at = CASE WHEN $10 = 'WEBHOOK' THEN now() ELSE c.webhook_seen_at END
+		FROM (SELECT k.org_id, k.id FROM connections k
+			WHERE (k.org_id, k.id) IN (SELECT org_id, connection_id FROM fresh) AND $10 <> 'BASELINE'
+				AND (coalesce(k.last_event_at, '-infinity') < now() - interval '1 minute'
+					OR ($10 = 'WEBHOOK' AND coalesce(k.webhook_seen_at, '-infinity') < now() - interval '1 minute'))
+			FOR NO KEY UPDATE SKIP LOCKED) stale
+		WHERE c.org_id = stale.org_id AND c.id = stale.id)
+	SELECT id FROM fresh`
+
+// TakeEvents stores what came in and was not there yet, and answers the ids of what it stored. Those wait to be
+// dispatched, but for ones from the baseline, which are known and no news. Give it sorted arrivals, each event once.
+func TakeEvents(ctx context.Context, tx Tx, source string, arrivals []Arrival) (fresh []ID, err error) {
+	orgs, ids, conns := make([]string, len(arrivals)), make([]string, len(arrivals)), make([]string, len(arrivals))
+	triggers, keys, types := make([]string, len(arrivals)), make([]string, len(arrivals)), make([]string, len(arrivals))
+	at, repeats, bodies := make([]time.Time, len(arrivals)), make([]int32, len(arrivals)), make([][]byte, len(arrivals))
+	for i, a := range arrivals {
+		orgs[i], ids[i], conns[i] = a.OrgID.String(), a.ID.String(), a.ConnectionID.String()
+		triggers[i], keys[i], types[i] = a.Trigger, a.DedupeKey, a.VendorType
+		at[i], repeats[i], bodies[i] = a.VendorAt, int32(a.Repeats), a.Body
+	}
+	err = tx.Pgx(func(p pgx.Tx) error {
+		rows, err := p.Query(ctx, takeEvents, orgs, ids, conns, triggers, keys, types, at, repeats, bodies, source)
+		if err != nil {
+			return err
+		}
+		fresh, err = pgx.CollectRows(rows, pgx.RowTo[ID])
+		return err
+	})
+	return fresh, err
+}
+
+// CountRepeats adds to events that were there already how often they came again. Give it sorted arrivals.
+func CountRepeats(ctx context.Context, tx Tx, arrivals []Arrival) error {
+	orgs, conns, keys := make([]string, len(arrivals)), make([]string, len(arrivals)), make([]string, len(arrivals))
+	times := make([]int32, len(arrivals))
+	for i, a := range arrivals {
+		orgs[i], conns[i], keys[i], times[i] = a.OrgID.String(), a.ConnectionID.String(), a.DedupeKey, int32(1+a.Repeats)
+	}
+	return tx.Pgx(func(p pgx.Tx) error {
+		_, err := p.Exec(ctx, `UPDATE events e SET repeats = e.repeats + r.times
+			FROM (SELECT e.org_id, e.id, r.times
+				FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) WITH ORDINALITY AS r (org_id, connection_id, dedupe_key, times, n)
+				JOIN events e ON e.org_id = r.org_id AND e.connection_id = r.connection_id AND e.dedupe_key = r.dedupe_key
+				ORDER BY r.n FOR NO KEY UPDATE OF e) r
+			WHERE e.org_id = r.org_id AND e.id = r.id`, orgs, conns, keys, times)
+		return err
+	})
+}
+
+// KnownEvents answers which of these dedupe keys a connection has events of.
+func KnownEvents(ctx context.Context, d *DB, org, connection ID, keys []string) (map[string]bool, error) {
+	rows, err := d.Pool.Query(ctx, "SELECT dedupe_key FROM events WHERE org_id = $1::uuid AND connection_id = $2::uuid AND dedupe_key = ANY($3::text[])",
+		org.String(), connection.String(), keys)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	var key string
+	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { known[key] = true; return nil })
+	return known, err
+}
+
+// ConnectionsByWebhook finds the connections whose webhook URLs hold tokens of these hashes, in any organization, by hash.
+func ConnectionsByWebhook(ctx context.Context, idb bun.IDB, hashes [][]byte) (map[string]Connection, error) {
+	var rows []Connection
+	err := idb.NewSelect().Model(&rows).ExcludeColumn("credentials", "permissions", "hints").Relation("VendorAccount").
+		Where("c.webhook_token_hash IN (?) AND c.deleted_at IS NULL", bun.List(hashes)).Scan(ctx)
+	byHash := make(map[string]Connection, len(rows))
+	for _, c := range rows {
+		byHash[string(c.WebhookTokenHash)] = c
+	}
+	return byHash, err
+}
+
+// CountIgnored counts deliveries that were taken and that nothing can be done about.
+func CountIgnored(ctx context.Context, idb bun.IDB, org, connection ID, n int, reason string) error {
+	_, err := idb.NewUpdate().Model((*Connection)(nil)).Set("ignored = ignored + ?, ignored_reason = ?", n, reason).
+		Where("org_id = ? AND id = ?", org, connection).Exec(ctx)
+	return err
+}
+
+// CountRefused counts deliveries that were not believed or not understood.
+func CountRefused(ctx context.Context, idb bun.IDB, org, connection ID, n int, reason string) error {
+	_, err := idb.NewUpdate().Model((*Connection)(nil)).Set("refused = refused + ?, refused_reason = ?", n, reason).
+		Where("org_id = ? AND id = ?", org, connection).Exec(ctx)
+	return err
+}
+
+// SweepEvents answers events that nobody has dispatched in time, each no sooner again than ten seconds later, and ever
+// later the longer it has been around.
+func SweepEvents(ctx context.Context, idb bun.IDB, limit int) ([]Event, error) {
+	var due []Event
+	err := idb.NewRaw(`UPDATE events e SET due_at = now() + least(greatest(interval '10 seconds', now() - e.received_at), interval '5 minutes')
+		FROM (SELECT org_id, id FROM events WHERE due_at <= now() ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED) d
+		WHERE e.org_id = d.org_id AND e.id = d.id RETURNING e.org_id, e.id`, limit).Scan(ctx, &due)
+	return due, err
+}
+
+// SweepCursors answers active connections that are due to be read, each once. A cursor comes again no sooner than ten
+// seconds later, and one that nobody reads after a minute. Those of other connections are looked at again then, too.
+func SweepCursors(ctx context.Context, idb bun.IDB, limit int) ([]Connection, error) {
+	var due []Connection
+	err := idb.NewRaw(`WITH d AS (
+			SELECT org_id, connection_id, trigger FROM cursors WHERE due_at <= now() ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED),
+		moved AS (
+			UPDATE cursors cu SET due_at = greatest(coalesce(cu.lease_until, '-infinity'),
+				now() + least(greatest(interval '10 seconds', now() - coalesce(cu.read_at, now())), interval '1 minute'))
+			FROM d WHERE cu.org_id = d.org_id AND cu.connection_id = d.connection_id AND cu.trigger = d.trigger
+			RETURNING cu.org_id, cu.connection_id)
+		SELECT DISTINCT c.org_id, c.id FROM moved JOIN connections c ON c.org_id = moved.org_id AND c.id = moved.connection_id
+		WHERE c.state = 'ACTIVE' AND c.deleted_at IS NULL`, limit).Scan(ctx, &due)
+	return due, err
+}

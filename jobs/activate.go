@@ -1,0 +1,90 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+
+	"tieline/db"
+	"tieline/jobs/flow"
+)
+
+type activateArgs struct {
+	Org db.ID `json:"org"`
+	Run db.ID `json:"run"`
+}
+
+func (activateArgs) Kind() string { return string(flow.Activate) }
+
+func (activateArgs) InsertOpts() river.InsertOpts { return river.InsertOpts{Queue: queueRuns} }
+
+type activate struct {
+	river.WorkerDefaults[activateArgs]
+	engine *flow.Engine
+	log    *slog.Logger
+}
+
+// Timeout is none: the lease says how long a worker has the run, and each call is bounded by its connector.
+func (*activate) Timeout(*river.Job[activateArgs]) time.Duration { return -1 }
+
+// Work is one activation of a run. River may call it twice or late; the lease and its fence say who counts.
+func (w *activate) Work(ctx context.Context, job *river.Job[activateArgs]) error {
+	a, leased, release, ok, err := w.engine.Lease(ctx, job.Args.Org, job.Args.Run)
+	if err != nil || !ok { // another worker has it, or nothing is due
+		return err
+	}
+	defer release()
+	next, err := w.engine.Advance(leased, a)
+	release() // a lease renewed after Finish would move the run's due_at
+	if err == nil {
+		err = w.finish(ctx, job, a, next)
+	}
+	if err != nil && (flow.Lost(err) || flow.Lost(context.Cause(leased))) { // nothing more may be written here
+		w.log.InfoContext(ctx, "a run was taken over", "org", job.Args.Org, "run", job.Args.Run)
+		return nil
+	}
+	return err
+}
+
+// finish commits where the run goes and the end of its job together. What is known by now is worth keeping, so a process
+// that stops still commits it.
+func (w *activate) finish(ctx context.Context, job *river.Job[activateArgs], a *flow.Activation, next flow.Next) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
+	defer cancel()
+	return again(ctx, func() error {
+		return w.engine.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+			if err := w.engine.Finish(ctx, tx, a, next); err != nil {
+				return err
+			}
+			return tx.Pgx(func(p pgx.Tx) error {
+				_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, p, job)
+				if errors.Is(err, rivertype.ErrNotFound) { // an operator deleted it
+					return nil
+				}
+				return err
+			})
+		})
+	})
+}
+
+// again repeats a transaction that a deadlock or a serialization failure ended.
+func again(ctx context.Context, do func() error) error {
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil || !db.Retryable(err) || try == finishTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(rand.N(time.Duration(try) * 10 * time.Millisecond)): // so that the two do not meet again
+		}
+	}
+}

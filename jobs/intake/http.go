@@ -1,0 +1,82 @@
+package intake
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"tieline/connectors"
+)
+
+const (
+	maxBody     = 2 << 20
+	bodyWithin  = 10 * time.Second // for the whole body to arrive
+	maxToken    = 128
+	contentType = "application/json"
+)
+
+// Path is where the handler belongs, for http.ServeMux.
+const Path = "/webhooks/{app}/{token}"
+
+// ServeHTTP is the front of webhooks at Path.
+func (in *Intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		write(w, Answer{Status: http.StatusMethodNotAllowed, Code: "METHOD_NOT_ALLOWED", Message: "Webhooks are sent by POST."})
+		return
+	}
+	d := Delivery{App: r.PathValue("app"), Token: r.PathValue("token")}
+	if _, ok := in.engine.Apps.App(d.App); !ok || d.Token == "" || len(d.Token) > maxToken {
+		write(w, notFound)
+		return
+	}
+	body, refused := read(w, r)
+	if refused.Status != 0 {
+		write(w, refused)
+		return
+	}
+	d.Delivery = connectors.Delivery{Header: r.Header, Body: body, ReceivedAt: time.Now()}
+	write(w, in.Receive(r.Context(), []Delivery{d})[0])
+}
+
+// read takes the body as it is: signatures are over its bytes.
+func read(w http.ResponseWriter, r *http.Request) ([]byte, Answer) {
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyWithin)) // not every writer can
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	_ = deadline.SetReadDeadline(time.Time{})
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, Answer{}
+	case errors.As(err, &large):
+		return nil, Answer{Status: http.StatusRequestEntityTooLarge, Code: "TOO_LARGE", Message: "A delivery has at most 2 MiB."}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close")
+		return nil, Answer{Status: http.StatusRequestTimeout, Code: "TOO_SLOW", Message: "The body took too long to arrive."}
+	}
+	return nil, Answer{Status: http.StatusBadRequest, Code: Malformed, Message: "The body could not be read to its end."}
+}
+
+// write answers so that whoever looks at the vendor's log of deliveries understands.
+func write(w http.ResponseWriter, a Answer) {
+	type said struct {
+		Code    string `json:"code"`
+		Message string `json:"message,omitempty"`
+	}
+	out := map[string]said{"error": {a.Code, a.Message}}
+	if a.Status == http.StatusOK {
+		out = map[string]said{"delivery": {a.Code, a.Message}}
+	}
+	if a.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(a.RetryAfter.Seconds())))
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(a.Status)
+	_ = json.NewEncoder(w).Encode(out)
+}

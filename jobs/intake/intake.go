@@ -1,0 +1,226 @@
+// Package intake takes in what happened at vendors: their webhooks, and what reading them finds. A delivery is believed,
+// stored with its job in one transaction, and only then answered; nothing of it is decoded before.
+package intake
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"tieline/connectors"
+	"tieline/db"
+	"tieline/jobs/flow"
+)
+
+const (
+	storeWithin = 5 * time.Second // vendors wait 10 to 30 s; one that gave up comes again
+	retryAfter  = 5 * time.Second
+	maxKey      = 255 // bytes of a dedupe key or type; longer ones are no vendor's, and would not fit an index
+)
+
+// Intake is the way in. It is the engine's flow.Door, too.
+type Intake struct {
+	engine *flow.Engine
+	log    *slog.Logger
+}
+
+// New makes an intake that stores for an engine, and gives jobs to its queue.
+func New(e *flow.Engine) *Intake {
+	log := e.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Intake{engine: e, log: log}
+}
+
+// Delivery is one call to a webhook, with what its URL said.
+type Delivery struct {
+	App, Token string
+	connectors.Delivery
+}
+
+// Answer is what the vendor is told. Status is exactly 200 when the delivery was taken: it is stored, or a repeat, or one
+// that we can never act on. A vendor sends everything else again.
+type Answer struct {
+	Status     int
+	Code       string
+	Message    string        // for whoever reads the vendor's log of deliveries; never holds a secret
+	RetryAfter time.Duration // of a 503
+}
+
+// The codes of answers.
+const (
+	Taken       = "TAKEN"
+	Repeated    = "REPEATED"
+	Ignored     = "IGNORED"
+	NotFound    = "NOT_FOUND"
+	NoSecret    = "NO_SECRET"
+	BadSig      = "BAD_SIGNATURE"
+	TooOld      = "TOO_OLD"
+	TooNew      = "TOO_NEW"
+	Malformed   = "MALFORMED"
+	Unavailable = "UNAVAILABLE"
+)
+
+var (
+	taken       = Answer{Status: http.StatusOK, Code: Taken}
+	repeated    = Answer{Status: http.StatusOK, Code: Repeated}
+	notFound    = Answer{Status: http.StatusNotFound, Code: NotFound, Message: "There is no such webhook. It may have been removed; then remove it at the vendor, too."}
+	malformed   = Answer{Status: http.StatusBadRequest, Code: Malformed, Message: "The body is not what this app sends."}
+	unavailable = Answer{Status: http.StatusServiceUnavailable, Code: Unavailable, Message: "Nothing can be stored at the moment. Send it again.", RetryAfter: retryAfter}
+)
+
+// Receive takes deliveries in, those that came together in one transaction, and answers each. It does not return before
+// what it took is safe.
+func (in *Intake) Receive(ctx context.Context, deliveries []Delivery) []Answer {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWithin) // one caller's hanging up must not undo the others' work
+	defer cancel()
+	answers := make([]Answer, len(deliveries))
+	hashes := make([][]byte, len(deliveries))
+	for i, d := range deliveries {
+		sum := sha256.Sum256([]byte(d.Token))
+		hashes[i] = sum[:]
+	}
+	conns, err := db.ConnectionsByWebhook(ctx, in.engine.DB, hashes)
+	if err != nil {
+		in.log.ErrorContext(ctx, "looking up a webhook failed", "error", err)
+		for i := range answers {
+			answers[i] = unavailable
+		}
+		return answers
+	}
+	batch, counts := newBatch(), counts{}
+	for i, d := range deliveries {
+		conn, ok := conns[string(hashes[i])]
+		if !ok || conn.App != d.App {
+			answers[i] = notFound
+			continue
+		}
+		var env connectors.Envelope
+		if env, answers[i] = in.open(ctx, conn, d.Delivery); answers[i].Status == 0 {
+			batch.add(i, conn, env, d.Body, d.ReceivedAt)
+			continue
+		}
+		counts.add(conn, answers[i], i)
+	}
+	in.count(ctx, counts, answers)
+	in.store(ctx, flow.FromWebhook, batch.arrivals, func(a *arrival, out Answer) {
+		for n, i := range a.from {
+			if answers[i] = out; out == taken && n > 0 {
+				answers[i] = repeated
+			}
+		}
+	})
+	return answers
+}
+
+// open believes a delivery or not. Its answer has no status when the delivery is to be stored.
+func (in *Intake) open(ctx context.Context, conn db.Connection, d connectors.Delivery) (connectors.Envelope, Answer) {
+	none := connectors.Envelope{}
+	app, ok := in.engine.Apps.App(conn.App)
+	if !ok || app.Webhook == nil {
+		return none, notFound
+	}
+	secrets, err := in.engine.WebhookSecrets(conn)
+	if err != nil {
+		in.log.ErrorContext(ctx, "a webhook's secret cannot be read", "org", conn.OrgID, "connection", conn.ID, "error", err)
+		return none, unavailable
+	}
+	if len(secrets) == 0 && !app.Webhook.Unsigned {
+		return none, Answer{Status: http.StatusBadRequest, Code: NoSecret,
+			Message: "The connection has no signing secret yet, so nothing sent here can be believed. Copy the webhook's signing secret at " + app.Name + " into the connection; the vendor then sends this again."}
+	}
+	env, err := app.Webhook.Open(d, secrets)
+	if err != nil {
+		return none, refusal(err)
+	}
+	if len(env.DedupeKey) > maxKey || len(env.Type) > maxKey || (env.DedupeKey == "" && env.Trigger != "") {
+		return none, malformed
+	}
+	if why := ignores(app, conn, env); why != "" {
+		return none, Answer{Status: http.StatusOK, Code: Ignored, Message: why}
+	}
+	return env, Answer{}
+}
+
+// refusal is 400 whatever is wrong: the vendor's log shows it, and what is repaired here in time is sent again.
+func refusal(err error) Answer {
+	a := Answer{Status: http.StatusBadRequest, Code: Malformed}
+	switch {
+	case errors.Is(err, connectors.ErrBadSignature):
+		a.Code, a.Message = BadSig, "The signature does not match the body. Is the signing secret of the connection that of this webhook?"
+	case errors.Is(err, connectors.ErrTooOld):
+		a.Code, a.Message = TooOld, "The delivery was signed too long ago. Either it is an old one sent again by somebody else, or a clock is wrong."
+	case errors.Is(err, connectors.ErrTooNew):
+		a.Code, a.Message = TooNew, "The delivery was signed in the future. A clock is wrong."
+	default: // what a connector says beside may quote the body
+		return malformed
+	}
+	return a
+}
+
+// ignores says why nothing can ever be done about a delivery that is believed. It is answered 200 all the same, for a
+// vendor would send it for days, then give the webhook up. So it would the webhook of a connection that is switched off,
+// and nobody would notice when it is switched on again; what came meanwhile is found by reading then.
+func ignores(app connectors.Connector, conn db.Connection, env connectors.Envelope) string {
+	if conn.State == flow.ConnDisabled {
+		return "The connection is switched off."
+	}
+	if account := connectors.Mode(conn.VendorAccount.Mode); env.Mode != "" && env.Mode != account {
+		return "It is about " + string(env.Mode) + " data, and the connection is for " + string(account) + " data."
+	}
+	if _, ok := app.Trigger(env.Trigger); !ok {
+		return "Nothing uses events of type " + quoted(env.Type) + "."
+	}
+	return ""
+}
+
+// quoted keeps what an outsider chose short and printable.
+func quoted(typ string) string {
+	out := make([]rune, 0, len(typ))
+	for _, r := range typ {
+		if r < ' ' || r == 0x7f || r == 0xfffd {
+			r = '?'
+		}
+		if out = append(out, r); len(out) == 80 {
+			return string(out) + "…"
+		}
+	}
+	return string(out)
+}
+
+// counts are deliveries that are not stored, by connection and answer.
+type counts map[counted][]int
+
+type counted struct {
+	org, connection db.ID
+	answer          Answer
+}
+
+func (c counts) add(conn db.Connection, a Answer, i int) {
+	if a.Code == Ignored || a.Status == http.StatusBadRequest {
+		key := counted{conn.OrgID, conn.ID, a}
+		c[key] = append(c[key], i)
+	}
+}
+
+// count notes on the connections what is not stored. An ignored delivery that cannot be counted was not taken.
+func (in *Intake) count(ctx context.Context, c counts, answers []Answer) {
+	for key, from := range c {
+		add := db.CountRefused
+		if key.answer.Code == Ignored {
+			add = db.CountIgnored
+		}
+		if err := add(ctx, in.engine.DB, key.org, key.connection, len(from), key.answer.Message); err != nil {
+			in.log.ErrorContext(ctx, "counting a delivery failed", "org", key.org, "connection", key.connection, "error", err)
+			for _, i := range from {
+				if key.answer.Code == Ignored {
+					answers[i] = unavailable
+				}
+			}
+		}
+	}
+}
