@@ -26,11 +26,11 @@ func (j *journal) send(ctx context.Context, ef *db.Effect, in connectors.Intent,
 	if errors.Is(err, errClaimed) {
 		return j.lostRace(ctx, in)
 	}
-	if !w.sent { // nothing has left
+	if !w.sent && (err != nil || w.insert) { // nothing has left
 		return ref, err
 	}
-	j.wrote, j.adopted = !ref.Adopted, j.adopted || ref.Adopted
-	if err == nil {
+	j.wrote, j.adopted = j.wrote || !ref.Adopted, j.adopted || ref.Adopted
+	if err == nil { // also when a look showed that an earlier send had done it
 		return ref, j.confirm(ctx, ef, ref)
 	}
 	return j.refused(ctx, ef, in, probe, err)

@@ -140,7 +140,7 @@ func (w *world) Take(ctx context.Context, conn db.Connection, source string, ite
 		if source == flow.FromBaseline {
 			e.DispatchedAt, e.DueAt = now, time.Time{}
 		}
-		err := db.AddEvent(ctx, w.db, e, i.Body)
+		err := w.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return db.AddEvent(ctx, tx, e, i.Body) })
 		if err == nil {
 			fresh++
 		} else if !db.IsUnique(err) {

@@ -175,6 +175,10 @@ func (j *journal) Adopt(ctx context.Context, in connectors.Intent, ref connector
 	if j.a == nil {
 		return ref, nil
 	}
+	if _, ours := j.a.effects[j.conn.VendorAccountID.String()+j.key(in)]; ours { // of an earlier send, whose slot this fills
+		ref.Adopted = true
+		return ref, nil
+	}
 	have, err := j.filled(ctx, in)
 	if err != nil || have.Adopted {
 		return have, err
