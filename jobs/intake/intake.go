@@ -92,7 +92,7 @@ func (in *Intake) Receive(ctx context.Context, deliveries []Delivery) []Answer {
 		}
 		return answers
 	}
-	batch, counts := newBatch(), counts{}
+	batch := newBatch()
 	for i, d := range deliveries {
 		conn, ok := conns[string(hashes[i])]
 		if !ok || conn.App != d.App {
@@ -102,11 +102,8 @@ func (in *Intake) Receive(ctx context.Context, deliveries []Delivery) []Answer {
 		var env connectors.Envelope
 		if env, answers[i] = in.open(ctx, conn, d.Delivery); answers[i].Status == 0 {
 			batch.add(i, conn, env, d.Body, d.ReceivedAt)
-			continue
 		}
-		counts.add(conn, answers[i], i)
 	}
-	in.count(ctx, counts, answers)
 	in.store(ctx, flow.FromWebhook, batch.arrivals, func(a *arrival, out Answer) {
 		for n, i := range a.from {
 			if answers[i] = out; out == taken && n > 0 {
@@ -114,6 +111,7 @@ func (in *Intake) Receive(ctx context.Context, deliveries []Delivery) []Answer {
 			}
 		}
 	})
+	in.count(ctx, answers, func(i int) db.Connection { return conns[string(hashes[i])] })
 	return answers
 }
 
@@ -192,34 +190,34 @@ func quoted(typ string) string {
 	return string(out)
 }
 
-// counts are deliveries that are not stored, by connection and answer.
-type counts map[counted][]int
-
+// counted is what is not stored, at a connection.
 type counted struct {
 	org, connection db.ID
 	answer          Answer
 }
 
-func (c counts) add(conn db.Connection, a Answer, i int) {
-	if a.Code == Ignored || a.Status == http.StatusBadRequest {
-		key := counted{conn.OrgID, conn.ID, a}
-		c[key] = append(c[key], i)
-	}
-}
-
 // count notes on the connections what is not stored. An ignored delivery that cannot be counted was not taken.
-func (in *Intake) count(ctx context.Context, c counts, answers []Answer) {
-	for key, from := range c {
+func (in *Intake) count(ctx context.Context, answers []Answer, of func(int) db.Connection) {
+	counts := map[counted][]int{}
+	for i, a := range answers {
+		if a.Code == Ignored || a.Status == http.StatusBadRequest {
+			key := counted{of(i).OrgID, of(i).ID, a}
+			counts[key] = append(counts[key], i)
+		}
+	}
+	for key, from := range counts {
 		add := db.CountRefused
 		if key.answer.Code == Ignored {
 			add = db.CountIgnored
 		}
-		if err := add(ctx, in.engine.DB, key.org, key.connection, len(from), key.answer.Message); err != nil {
-			in.log.ErrorContext(ctx, "counting a delivery failed", "org", key.org, "connection", key.connection, "error", err)
-			for _, i := range from {
-				if key.answer.Code == Ignored {
-					answers[i] = unavailable
-				}
+		err := add(ctx, in.engine.DB, key.org, key.connection, len(from), key.answer.Message)
+		if err == nil {
+			continue
+		}
+		in.log.ErrorContext(ctx, "counting a delivery failed", "org", key.org, "connection", key.connection, "error", err)
+		for _, i := range from {
+			if key.answer.Code == Ignored {
+				answers[i] = unavailable
 			}
 		}
 	}
