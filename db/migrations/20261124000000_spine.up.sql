@@ -174,6 +174,7 @@ CREATE TABLE flow_links (
 );
 CREATE UNIQUE INDEX flow_links_name ON flow_links (org_id, flow_id, lower(name)) WHERE deleted_at IS NULL;
 CREATE INDEX flow_links_trigger ON flow_links (org_id, trigger_connection_id, trigger) WHERE enabled AND deleted_at IS NULL;
+CREATE INDEX flow_links_connection ON flow_links (org_id, trigger_connection_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX flow_links_flow ON flow_links (org_id, flow_id, id) WHERE deleted_at IS NULL;
 
 -- Which connection a step of the link's flow uses.
@@ -237,7 +238,8 @@ CREATE TABLE mappings (
   PRIMARY KEY (org_id, id),
   FOREIGN KEY (org_id, parent_id) REFERENCES mappings (org_id, id)
 );
-CREATE INDEX mappings_parent ON mappings (org_id, parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX mappings_parent ON mappings (org_id, parent_id, id) WHERE parent_id IS NOT NULL;
+CREATE INDEX mappings_entity ON mappings (org_id, entity, id);
 
 CREATE TABLE runs (
   org_id          uuid NOT NULL,
@@ -391,6 +393,7 @@ CREATE TABLE attempts (
   FOREIGN KEY (org_id, effect_id) REFERENCES effects (org_id, id)
 );
 CREATE INDEX attempts_run ON attempts (org_id, run_id, id);
+CREATE INDEX attempts_effect ON attempts (org_id, effect_id, id) WHERE effect_id IS NOT NULL;
 
 -- One record's identity in one system. Claimed by an effect before its call, filled after; own_id is the id we chose for
 -- it, known before the call has returned.

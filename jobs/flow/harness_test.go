@@ -257,3 +257,15 @@ func (w *world) read() {
 type nothing struct{}
 
 func (nothing) Add(context.Context, db.Tx, ...flow.Task) error { return nil }
+
+// withTimeout are the world's apps with calls that may take longer.
+func withTimeout(t *testing.T, w *world, d time.Duration) *connectors.Registry {
+	t.Helper()
+	apps := w.engine.Apps.Apps()
+	for i := range apps {
+		apps[i].Timeout = d
+	}
+	r, err := connectors.NewRegistry(apps...)
+	must(t, err)
+	return r
+}

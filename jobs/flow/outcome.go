@@ -62,6 +62,9 @@ func (t Timing) judge(err error, tries int) verdict {
 	if v.state == Waiting && !v.free && v.reason == ForRetry && tries >= t.Tries {
 		v.state, v.message = Failed, fmt.Sprintf("%s; given up after %d tries", v.message, tries)
 	}
+	if v.state == Failed {
+		v.reason, v.wait = "", 0
+	}
 	return v
 }
 
