@@ -99,7 +99,7 @@ func Open(app Connector, creds Credentials, o Options) (Conn, error) {
 	return Conn{
 		App: app, URL: strings.TrimRight(url, "/"), Mode: mode, Credentials: creds, journal: o.Journal,
 		HTTP: &http.Client{
-			Transport: t, Timeout: app.Timeout,
+			Transport:     t, // which keeps the timeout: the client's own would hide what a lost call means
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil

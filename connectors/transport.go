@@ -114,7 +114,9 @@ func (t *transport) commit(ctx context.Context, r *http.Request) (*http.Request,
 
 func (t *transport) send(r *http.Request, write bool) (*http.Response, error) {
 	var left atomic.Bool // set once a byte may have left
-	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { left.Store(true) }})
+	ctx, cancel := context.WithTimeout(r.Context(), t.app.Timeout)
+	defer cancel()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { left.Store(true) }})
 	call := Call{App: t.app.Key, Method: r.Method, Path: r.URL.Path, Write: write, Started: time.Now()}
 	res, err := t.base.RoundTrip(r.WithContext(ctx))
 	if err == nil {
@@ -135,7 +137,7 @@ func (t *transport) send(r *http.Request, write bool) (*http.Response, error) {
 	}
 	call.Took = time.Since(call.Started)
 	if err != nil {
-		err = lost(r.Context(), t.app.Name, err, write && left.Load())
+		err = lost(ctx, t.app.Name, err, write && left.Load())
 		call.Err = err
 	}
 	t.journal.Called(r.Context(), call)

@@ -36,6 +36,7 @@ type Journal struct {
 	mu      sync.Mutex
 	effects map[string]*Effect
 	Calls   []connectors.Call
+	Resend  bool // settle by sending again, as the engine does while the vendor replays keys; set it before use
 }
 
 // Effect is what the journal knows of one write.
@@ -72,7 +73,7 @@ func (j *Journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 	if e.Done {
 		return e.Ref, nil
 	}
-	if e.Sent > 0 && probe != nil {
+	if e.Sent > 0 && probe != nil && !j.Resend {
 		ref, found, err := probe(ctx, e.Key)
 		if err != nil {
 			return connectors.Ref{}, err

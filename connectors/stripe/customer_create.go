@@ -56,11 +56,17 @@ func createCustomer() connectors.Action {
 }
 
 func runCreateCustomer(ctx context.Context, c connectors.Conn, in CreateCustomerInput) (Customer, error) {
-	ref, err := c.Effect(ctx, connectors.Create("customer"), in.probe(c), func(ctx context.Context, key string) (connectors.Ref, error) {
+	intent := connectors.Create("customer")
+	ref, err := c.Effect(ctx, intent, in.probe(c), func(ctx context.Context, key string) (connectors.Ref, error) {
+		// Looking is part of sending: what the engine knows already needs no look, and a resend must not take our own
+		// customer for somebody else's.
 		if in.IfExists != "create" {
 			there, err := in.lookUp(ctx, c, key)
-			if err != nil || there.ID != "" {
-				return there, err
+			if err != nil {
+				return connectors.Ref{}, err
+			}
+			if there.ID != "" {
+				return c.Adopt(ctx, intent, there)
 			}
 		}
 		cus, err := api(c).Customers.New(in.params(ctx, key))
@@ -133,7 +139,8 @@ func (a *Address) params(text func(string) *string) *stripe.AddressParams {
 	}
 }
 
-// lookUp says which customer is there already; a zero Ref means none. That no mapping knows it, the engine has made sure.
+// lookUp says which customer is there already; a zero Ref means none, or the one that this very effect made, whose create
+// is then repeated under its key to learn what it answered. That no mapping knows it, the engine has made sure.
 func (in CreateCustomerInput) lookUp(ctx context.Context, c connectors.Conn, key string) (connectors.Ref, error) {
 	var sameEmail []*stripe.Customer
 	if in.Email != "" {
@@ -155,7 +162,7 @@ func (in CreateCustomerInput) lookUp(ctx context.Context, c connectors.Conn, key
 	}
 	for _, cus := range sameAccount {
 		if cus.Metadata[metaEffect] == key {
-			return written(cus) // this very effect made it
+			return connectors.Ref{}, nil
 		}
 	}
 	if len(sameAccount) > 1 {
@@ -170,9 +177,7 @@ func (in CreateCustomerInput) lookUp(ctx context.Context, c connectors.Conn, key
 	if in.IfExists == "fail" {
 		return connectors.Ref{}, connectors.Errorf(connectors.Invalid, "customer %s of the Togai account %s is there already", sameAccount[0].ID, in.TogaiAccountID)
 	}
-	ref, err := written(sameAccount[0])
-	ref.Adopted = true
-	return ref, err
+	return written(sameAccount[0])
 }
 
 func ids(list []*stripe.Customer) string {
