@@ -231,6 +231,21 @@ func On[Out any](key, name string, decode func([]byte) (Occurrence, error), list
 	return t
 }
 
+// ByHand lets a trigger be started by hand. of says which record a payload is about; the payload itself is filled in.
+func ByHand[Out any](of func(Out) Occurrence) func(*Trigger) {
+	return func(t *Trigger) {
+		t.Manual = func(raw []byte) (Occurrence, error) {
+			var payload Out
+			if err := json.Unmarshal(raw, &payload); err != nil {
+				return Occurrence{}, &Error{Kind: Invalid, Err: err}
+			}
+			o := of(payload)
+			o.Payload = payload
+			return o, nil
+		}
+	}
+}
+
 func mustJSON(v any) json.RawMessage {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -142,3 +142,12 @@ func CreatorThrough(ctx context.Context, idb bun.IDB, org, account ID, entity, i
 func UnsettledEffects(ctx context.Context, idb bun.IDB, org, run ID) (bool, error) {
 	return idb.NewSelect().Model((*Effect)(nil)).Where("org_id = ? AND run_id = ? AND state IN ('SENT', 'UNKNOWN')", org, run).Exists(ctx)
 }
+
+// GiveUpEffects ends what a run had planned and surely not done, and releases its slots.
+func GiveUpEffects(ctx context.Context, idb bun.IDB, org, run ID) error {
+	_, err := idb.NewRaw(`WITH given_up AS (
+			UPDATE effects SET state = 'GIVEN_UP', request = NULL, updated_at = now()
+			WHERE org_id = ?0 AND run_id = ?1 AND state IN ('PLANNED', 'ABSENT') RETURNING id)
+		DELETE FROM mapping_slots WHERE org_id = ?0 AND external_id IS NULL AND effect_id IN (SELECT id FROM given_up)`, org, run).Exec(ctx)
+	return err
+}

@@ -122,13 +122,17 @@ func GetFlowLinkAny(ctx context.Context, idb bun.IDB, org, id ID) (FlowLink, err
 	return l, found(err)
 }
 
-// LinkOutcome notes a link's health after a run of it has ended.
+// LinkOutcome notes a link's health after a run of it has ended. It writes only what changes, to ten seconds, so that
+// the runs of a busy link do not queue for its row.
 func LinkOutcome(ctx context.Context, idb bun.IDB, org, id ID, failed bool) error {
-	set := "last_success_at = now(), failing_since = NULL"
+	q := idb.NewUpdate().Model((*FlowLink)(nil)).Where("org_id = ? AND id = ?", org, id)
 	if failed {
-		set = "failing_since = coalesce(failing_since, now())"
+		q.Set("failing_since = now()").Where("failing_since IS NULL")
+	} else {
+		q.Set("last_success_at = now(), failing_since = NULL").
+			Where("(failing_since IS NOT NULL OR last_success_at IS NULL OR last_success_at < now() - interval '10 seconds')")
 	}
-	_, err := idb.NewUpdate().Model((*FlowLink)(nil)).Set(set).Where("org_id = ? AND id = ?", org, id).Exec(ctx)
+	_, err := q.Exec(ctx)
 	return err
 }
 

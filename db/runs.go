@@ -115,6 +115,12 @@ func RenewLease(ctx context.Context, idb bun.IDB, org, id ID, fence int64, lease
 	return state, found(err)
 }
 
+// YieldRun ends a lease early; nothing happens when the fence is old.
+func YieldRun(ctx context.Context, idb bun.IDB, org, id ID, fence int64) error {
+	_, err := idb.NewRaw("UPDATE runs SET lease_until = NULL, due_at = now() WHERE org_id = ? AND id = ? AND fence = ? AND ended_at IS NULL", org, id, fence).Exec(ctx)
+	return err
+}
+
 // Touch takes the run's next version under its fence, and answers the state that others may have given it meanwhile.
 // ErrNotFound when the fence is old.
 func Touch(ctx context.Context, idb bun.IDB, r *Run) error {

@@ -57,7 +57,9 @@ func customerCreated() connectors.Trigger {
 		t.Entity, t.Events = "customer", []string{"customer.created"}
 		t.Read, t.Explain = readCustomerCreated, explainCustomerCreated
 		t.Every, t.Calm = 15*time.Minute, 15*time.Minute // events are kept for 30 days: nothing is lost by asking seldom
-	})
+	}, connectors.ByHand(func(p CustomerCreated) connectors.Occurrence {
+		return connectors.Occurrence{Record: connectors.Subject{Entity: "customer", ID: p.CustomerID, Name: p.Name}, At: p.OccurredAt}
+	}))
 }
 
 func decodeCustomerCreated(body []byte) (connectors.Occurrence, error) {

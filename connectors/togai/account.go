@@ -91,7 +91,13 @@ func accountCreated() connectors.Trigger {
 		t.Entity, t.Events = "account", []string{"account.created"}
 		t.Read = readAccountCreated
 		t.Every, t.Calm = 5*time.Second, 15*time.Minute
-	})
+	}, connectors.ByHand(func(a Account) connectors.Occurrence {
+		o := connectors.Occurrence{Record: connectors.Subject{Entity: "account", ID: a.AccountID, Name: a.Name}, Thin: true}
+		if a.CustomerID != "" {
+			o.Parent = &connectors.Subject{Entity: "customer", ID: a.CustomerID}
+		}
+		return o
+	}))
 }
 
 // decodeAccountCreated is always thin: the webhook is unsigned, and a listed account may have changed since.

@@ -44,9 +44,6 @@ func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
 		if a.run.State == Cancelling && !a.unsettledIn(s.Key) {
 			return a.cancelled(), nil
 		}
-		if s.State == Waiting && time.Now().Before(s.WakeAt) && s.WaitingReason != ForReauth {
-			return Next{state: Waiting, reason: s.WaitingReason, wait: time.Until(s.WakeAt)}, nil
-		}
 		next, err := a.step(ctx, i)
 		if err != nil {
 			return Next{}, err
@@ -91,6 +88,10 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, err error) (*Next,
 	}
 	if errors.Is(err, errFenced) {
 		return nil, err
+	}
+	if errors.Is(err, errCancelled) {
+		next := a.cancelled()
+		return &next, nil
 	}
 	v := a.e.timing().judge(err, s.Tries)
 	if v.kind == "" && !v.free {

@@ -82,6 +82,12 @@ func (e *Engine) fill(ctx context.Context, tx db.Tx, ef *db.Effect) error {
 	return e.wakeDependents(ctx, tx, ef.OrgID, ef.MappingID)
 }
 
+// Yield gives a run back that could not be brought to a stop in order, as when the process stops: another worker takes
+// it up at once, not when the lease ends.
+func (e *Engine) Yield(ctx context.Context, a *Activation) error {
+	return db.YieldRun(ctx, e.DB, a.run.OrgID, a.run.ID, a.run.Fence)
+}
+
 // Finish commits where the run goes: its state, what it left and the lane's next run. Whoever carried the run ends its
 // job in the same transaction. It may be called again with a new transaction when one failed.
 func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) error {
@@ -148,8 +154,16 @@ func (a *Activation) changed(n Next) []*db.Step {
 	return all
 }
 
-// afterEnd promotes the lane's next run and notes the link's health.
+// afterEnd gives up what the run had only planned, promotes the lane's next run and notes the link's health.
 func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run) error {
+	if r.State == Failed || r.State == Cancelled {
+		if err := db.GiveUpEffects(ctx, tx, r.OrgID, r.ID); err != nil {
+			return err
+		}
+		if err := e.wakeDependents(ctx, tx, r.OrgID, r.MappingID); err != nil {
+			return err
+		}
+	}
 	if r.State != Cancelled {
 		if err := db.LinkOutcome(ctx, tx, r.OrgID, r.FlowLinkID, r.State == Failed); err != nil {
 			return err

@@ -16,6 +16,9 @@ var errClaimed = errors.New("the slot was claimed by another run")
 
 // send makes the write. The transport commits it as SENT, through writer, before a byte leaves.
 func (j *journal) send(ctx context.Context, ef *db.Effect, in connectors.Intent, probe connectors.Probe, send connectors.Send) (connectors.Ref, error) {
+	if j.a != nil && j.a.run.State == Cancelling && ef.State != EffectSent && ef.State != EffectUnknown {
+		return connectors.Ref{}, errCancelled
+	}
 	w := &writer{j: j, ef: ef, in: in, insert: ef.State == ""}
 	if ef.State == EffectAbsent {
 		ef.Generation++ // nothing is there, so this is meant to be a new one
@@ -111,7 +114,9 @@ func (j *journal) settle(ctx context.Context, ef *db.Effect, in connectors.Inten
 	if *ef = fresh; ef.State == EffectConfirmed {
 		return refOf(ef)
 	}
-	again := ef.Kind == string(connectors.SetEffect) || (j.app.ReplaysKeys > 0 && time.Since(ef.SentAt) < j.app.ReplaysKeys && ef.AbsentAt.IsZero())
+	replays := j.app.ReplaysKeys > 0 && time.Since(ef.SentAt) < j.app.ReplaysKeys && ef.AbsentAt.IsZero()
+	cancelling := j.a != nil && j.a.run.State == Cancelling // then a look is better than a repeat that could do it now
+	again := ef.Kind == string(connectors.SetEffect) || (replays && !cancelling)
 	if again { // the vendor answers a repeat with the first answer, or a second time changes nothing
 		return j.send(ctx, ef, in, probe, send)
 	}

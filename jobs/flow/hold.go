@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"tieline/db"
@@ -9,10 +10,11 @@ import (
 
 // begin deals with what comes before the first step. It answers where the run goes when that is not to its steps.
 func (a *Activation) begin(ctx context.Context) (*Next, error) {
-	s := &a.steps[0]
-	if s.State != Pending && s.State != Waiting && !a.subj.Thin {
+	i := slices.IndexFunc(a.steps, func(s db.Step) bool { return !stepFinal(s.State) })
+	if i < 0 {
 		return nil, nil
 	}
+	s := &a.steps[i]
 	err := a.prepareRecord(ctx, s)
 	if err != nil {
 		return a.stopped(ctx, s, err)

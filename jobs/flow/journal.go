@@ -79,7 +79,9 @@ func (j *journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 	}
 	switch ef.State {
 	case EffectConfirmed:
-		return refOf(ef)
+		ref, err := refOf(ef)
+		ref.Adopted = j.a != nil && ef.RunID != j.a.run.ID
+		return ref, err
 	case EffectPlanned, EffectAbsent:
 		return j.send(ctx, ef, in, probe, send)
 	case EffectConflict:

@@ -34,6 +34,9 @@ func (w *errWait) Error() string { return w.why }
 // errFenced says another worker has the run; this one must stop without a word.
 var errFenced = errors.New("another worker has taken the run over")
 
+// errCancelled ends a step of a run that is being cancelled, before it would begin another write.
+var errCancelled = errors.New("the run is being cancelled")
+
 // judge says what to do about a step's error. It is the only place where the kinds are told apart.
 func (t Timing) judge(err error, tries int) verdict {
 	if w, ok := errors.AsType[*errWait](err); ok {

@@ -108,8 +108,6 @@ func TestTwoKeys(t *testing.T) {
 	_, err := w.engine.EnableLink(t.Context(), w.org, f.ID, w, uncommitted)
 	must(t, err)
 	id := w.person("Acme")
-	body := w.stripe.Deliveries()
-	_ = body
 	w.until("the first delivery", "SELECT count(*) >= 1 FROM events WHERE trigger = 'customer.created'")
 	// The harness hears one connection; give the event to the other one too, as its endpoint would.
 	_, err = w.db.NewRaw(`WITH e AS (INSERT INTO events (org_id, id, connection_id, trigger, dedupe_key, source, vendor_type, vendor_at, received_at)
@@ -138,14 +136,13 @@ func TestLane(t *testing.T) {
 	w := newWorld(t)
 	l := w.link("stripe.customers_in", nil)
 	now := time.Now()
-	for i, at := range []int{0, 3, 1, 2} {
+	for _, at := range []int{0, 3, 1, 2} {
 		payload := `{"event_id":"e","occurred_at":"` + now.Add(time.Duration(at)*time.Minute).UTC().Format(time.RFC3339) + `","livemode":false,"customer_id":"cus_lane","name":"Acme","email":"a@acme.test","phone":"","description":"","currency":"","address":{},"metadata":{}}`
 		must(t, w.db.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 			ev, err := w.engine.TriggerNow(ctx, tx, w.org, l.ID, []byte(payload))
 			if err == nil {
 				_, err = tx.NewRaw("UPDATE events SET vendor_at = ? WHERE id = ?", now.Add(time.Duration(at)*time.Minute), ev.ID).Exec(ctx)
 			}
-			_ = i
 			return err
 		}))
 	}
@@ -188,12 +185,7 @@ func TestReauth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.link("stripe.customers_in", nil)
-	var token string
-	must(t, w.db.NewRaw("SELECT 1").Scan(t.Context(), new(int)))
-	for _, k := range []string{"api_token"} {
-		_ = k
-	}
-	token = w.togai.Token()
+	token := w.togai.Token()
 	_, err := w.engine.UpdateConnection(t.Context(), w.org, w.togaiConn.ID, flow.ConnectionInput{Credentials: map[string]string{"api_token": token}}, uncommitted)
 	must(t, err)
 	w.togai.Revoke(token)
@@ -226,7 +218,7 @@ func TestRefused(t *testing.T) {
 	w := newWorld(t)
 	w.link("stripe.customers_in", nil)
 	w.work()
-	c, err := w.stripe.First().CreateCustomer(map[string]any{"name": "No mail"})
+	_, err := w.stripe.First().CreateCustomer(map[string]any{"name": "No mail"})
 	must(t, err)
 	runs := w.settled(1)
 	if runs[0].State != flow.Failed || !strings.Contains(runs[0].Error, "email") {
@@ -235,7 +227,6 @@ func TestRefused(t *testing.T) {
 	if w.count("SELECT count(*) FROM mapping_slots WHERE external_id IS NULL") != 0 {
 		t.Error("a slot stayed claimed")
 	}
-	_ = c
 	// The link's parameter is the way out that the sentence names.
 	_, err = w.db.NewRaw(`UPDATE flow_links SET params = '{"emailWhenMissing": "billing@acme.test"}'`).Exec(t.Context())
 	must(t, err)
