@@ -111,7 +111,7 @@ func LeaseRun(ctx context.Context, idb bun.IDB, org, id ID, lease time.Duration)
 // RenewLease keeps a run; ErrNotFound when the fence is old.
 func RenewLease(ctx context.Context, idb bun.IDB, org, id ID, fence int64, lease time.Duration) (state string, err error) {
 	err = idb.NewRaw(`UPDATE runs SET lease_until = clock_timestamp() + make_interval(secs => ?0), due_at = clock_timestamp() + make_interval(secs => ?0)
-		WHERE org_id = ?1 AND id = ?2 AND fence = ?3 AND ended_at IS NULL RETURNING state`, lease.Seconds(), org, id, fence).Scan(ctx, &state)
+		WHERE org_id = ?1 AND id = ?2 AND fence = ?3 AND lease_until IS NOT NULL RETURNING state`, lease.Seconds(), org, id, fence).Scan(ctx, &state)
 	return state, found(err)
 }
 
