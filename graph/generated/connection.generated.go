@@ -19,6 +19,11 @@ import (
 // region    ************************** generated!.gotpl **************************
 
 type AppInstanceResolver interface {
+	Mode(ctx context.Context, obj *model.AppInstance) (model.Mode, error)
+	VendorAccount(ctx context.Context, obj *model.AppInstance) (*model.VendorAccount, error)
+
+	Webhook(ctx context.Context, obj *model.AppInstance) (*model.Webhook, error)
+
 	FlowLinks(ctx context.Context, obj *model.AppInstance, first *int32, after *string, last *int32, before *string) (*model.Page[model.FlowLink], error)
 	Events(ctx context.Context, obj *model.AppInstance, first *int32, after *string, last *int32, before *string) (*model.Page[model.Event], error)
 }
@@ -437,7 +442,7 @@ func _AppInstance_mode(ctx context.Context, ec *executionContext, field graphql.
 			return fieldContext_AppInstance_mode(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Mode, nil
+			return ec.Resolvers.AppInstance().Mode(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v model.Mode) graphql.Marshaler {
@@ -448,7 +453,7 @@ func _AppInstance_mode(ctx context.Context, ec *executionContext, field graphql.
 	)
 }
 func fieldContext_AppInstance_mode(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
-	return graphql.NewScalarFieldContext("AppInstance", field, false, false, errors.New("field of type Mode does not have child fields"))
+	return graphql.NewScalarFieldContext("AppInstance", field, true, true, errors.New("field of type Mode does not have child fields"))
 }
 
 func _AppInstance_vendorAccount(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.AppInstance) (ret graphql.Marshaler) {
@@ -460,7 +465,7 @@ func _AppInstance_vendorAccount(ctx context.Context, ec *executionContext, field
 			return fieldContext_AppInstance_vendorAccount(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.VendorAccount, nil
+			return ec.Resolvers.AppInstance().VendorAccount(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *model.VendorAccount) graphql.Marshaler {
@@ -474,8 +479,8 @@ func fieldContext_AppInstance_vendorAccount(_ context.Context, ec *executionCont
 	fc = &graphql.FieldContext{
 		Object:     "AppInstance",
 		Field:      field,
-		IsMethod:   false,
-		IsResolver: false,
+		IsMethod:   true,
+		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return childFields_VendorAccount(ctx, ec, field)
 		},
@@ -524,7 +529,7 @@ func _AppInstance_webhook(ctx context.Context, ec *executionContext, field graph
 			return fieldContext_AppInstance_webhook(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Webhook, nil
+			return ec.Resolvers.AppInstance().Webhook(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *model.Webhook) graphql.Marshaler {
@@ -538,8 +543,8 @@ func fieldContext_AppInstance_webhook(_ context.Context, ec *executionContext, f
 	fc = &graphql.FieldContext{
 		Object:     "AppInstance",
 		Field:      field,
-		IsMethod:   false,
-		IsResolver: false,
+		IsMethod:   true,
+		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return childFields_Webhook(ctx, ec, field)
 		},
@@ -788,6 +793,29 @@ func _AppInstance_updatedAt(ctx context.Context, ec *executionContext, field gra
 	)
 }
 func fieldContext_AppInstance_updatedAt(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AppInstance", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func _AppInstance_deletedAt(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.AppInstance) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_AppInstance_deletedAt(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DeletedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return marshalODateTime2ᚖtimeᚐTime(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_AppInstance_deletedAt(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("AppInstance", field, false, false, errors.New("field of type DateTime does not have child fields"))
 }
 
@@ -2755,25 +2783,124 @@ func _AppInstance(ctx context.Context, ec *executionContext, sel ast.SelectionSe
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "mode":
-			out.Values[i] = _AppInstance_mode(ctx, ec, field, obj)
-			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _AppInstance_mode(ctx, ec, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "vendorAccount":
-			out.Values[i] = _AppInstance_vendorAccount(ctx, ec, field, obj)
-			if out.Values[i] == graphql.RequiredNull {
-				atomic.AddUint32(&out.Invalids, 1)
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _AppInstance_vendorAccount(ctx, ec, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "credentials":
 			out.Values[i] = _AppInstance_credentials(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "webhook":
-			out.Values[i] = _AppInstance_webhook(ctx, ec, field, obj)
-			if out.Values[i] == graphql.RequiredNull {
-				atomic.AddUint32(&out.Invalids, 1)
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _AppInstance_webhook(ctx, ec, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "permissions":
 			out.Values[i] = _AppInstance_permissions(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -2878,6 +3005,11 @@ func _AppInstance(ctx context.Context, ec *executionContext, sel ast.SelectionSe
 		case "updatedAt":
 			out.Values[i] = _AppInstance_updatedAt(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "deletedAt":
+			out.Values[i] = _AppInstance_deletedAt(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		default:

@@ -20,7 +20,17 @@ import (
 // region    ************************** generated!.gotpl **************************
 
 type FlowLinkResolver interface {
+	Flow(ctx context.Context, obj *model.FlowLink) (*model.Flow, error)
+	FlowVersion(ctx context.Context, obj *model.FlowLink) (int32, error)
+
+	TriggerConnection(ctx context.Context, obj *model.FlowLink) (*model.AppInstance, error)
+	Steps(ctx context.Context, obj *model.FlowLink) ([]*model.FlowLinkStep, error)
+
+	WebhookURL(ctx context.Context, obj *model.FlowLink) (*string, error)
 	Runs(ctx context.Context, obj *model.FlowLink, first *int32, after *string, last *int32, before *string) (*model.RunConnection, error)
+}
+type FlowLinkStepResolver interface {
+	Connection(ctx context.Context, obj *model.FlowLinkStep) (*model.AppInstance, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -348,7 +358,7 @@ func _FlowLink_flow(ctx context.Context, ec *executionContext, field graphql.Col
 			return fieldContext_FlowLink_flow(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Flow, nil
+			return ec.Resolvers.FlowLink().Flow(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *model.Flow) graphql.Marshaler {
@@ -362,8 +372,8 @@ func fieldContext_FlowLink_flow(_ context.Context, ec *executionContext, field g
 	fc = &graphql.FieldContext{
 		Object:     "FlowLink",
 		Field:      field,
-		IsMethod:   false,
-		IsResolver: false,
+		IsMethod:   true,
+		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return childFields_Flow(ctx, ec, field)
 		},
@@ -380,7 +390,7 @@ func _FlowLink_flowVersion(ctx context.Context, ec *executionContext, field grap
 			return fieldContext_FlowLink_flowVersion(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.FlowVersion, nil
+			return ec.Resolvers.FlowLink().FlowVersion(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v int32) graphql.Marshaler {
@@ -391,7 +401,7 @@ func _FlowLink_flowVersion(ctx context.Context, ec *executionContext, field grap
 	)
 }
 func fieldContext_FlowLink_flowVersion(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
-	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type Int does not have child fields"))
+	return graphql.NewScalarFieldContext("FlowLink", field, true, true, errors.New("field of type Int does not have child fields"))
 }
 
 func _FlowLink_name(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
@@ -449,7 +459,7 @@ func _FlowLink_triggerConnection(ctx context.Context, ec *executionContext, fiel
 			return fieldContext_FlowLink_triggerConnection(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.TriggerConnection, nil
+			return ec.Resolvers.FlowLink().TriggerConnection(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *model.AppInstance) graphql.Marshaler {
@@ -463,8 +473,8 @@ func fieldContext_FlowLink_triggerConnection(_ context.Context, ec *executionCon
 	fc = &graphql.FieldContext{
 		Object:     "FlowLink",
 		Field:      field,
-		IsMethod:   false,
-		IsResolver: false,
+		IsMethod:   true,
+		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return childFields_AppInstance(ctx, ec, field)
 		},
@@ -481,7 +491,7 @@ func _FlowLink_steps(ctx context.Context, ec *executionContext, field graphql.Co
 			return fieldContext_FlowLink_steps(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Steps, nil
+			return ec.Resolvers.FlowLink().Steps(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v []*model.FlowLinkStep) graphql.Marshaler {
@@ -495,8 +505,8 @@ func fieldContext_FlowLink_steps(_ context.Context, ec *executionContext, field 
 	fc = &graphql.FieldContext{
 		Object:     "FlowLink",
 		Field:      field,
-		IsMethod:   false,
-		IsResolver: false,
+		IsMethod:   true,
+		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return childFields_FlowLinkStep(ctx, ec, field)
 		},
@@ -536,7 +546,7 @@ func _FlowLink_webhookUrl(ctx context.Context, ec *executionContext, field graph
 			return fieldContext_FlowLink_webhookUrl(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.WebhookURL, nil
+			return ec.Resolvers.FlowLink().WebhookURL(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
@@ -547,7 +557,7 @@ func _FlowLink_webhookUrl(ctx context.Context, ec *executionContext, field graph
 	)
 }
 func fieldContext_FlowLink_webhookUrl(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
-	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type String does not have child fields"))
+	return graphql.NewScalarFieldContext("FlowLink", field, true, true, errors.New("field of type String does not have child fields"))
 }
 
 func _FlowLink_runs(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
@@ -729,6 +739,29 @@ func _FlowLink_updatedAt(ctx context.Context, ec *executionContext, field graphq
 	)
 }
 func fieldContext_FlowLink_updatedAt(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func _FlowLink_deletedAt(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLink_deletedAt(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DeletedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return marshalODateTime2ᚖtimeᚐTime(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_FlowLink_deletedAt(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type DateTime does not have child fields"))
 }
 
@@ -970,7 +1003,7 @@ func _FlowLinkStep_connection(ctx context.Context, ec *executionContext, field g
 			return fieldContext_FlowLinkStep_connection(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Connection, nil
+			return ec.Resolvers.FlowLinkStep().Connection(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *model.AppInstance) graphql.Marshaler {
@@ -984,8 +1017,8 @@ func fieldContext_FlowLinkStep_connection(_ context.Context, ec *executionContex
 	fc = &graphql.FieldContext{
 		Object:     "FlowLinkStep",
 		Field:      field,
-		IsMethod:   false,
-		IsResolver: false,
+		IsMethod:   true,
+		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return childFields_AppInstance(ctx, ec, field)
 		},
@@ -1546,15 +1579,81 @@ func _FlowLink(ctx context.Context, ec *executionContext, sel ast.SelectionSet, 
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "flow":
-			out.Values[i] = _FlowLink_flow(ctx, ec, field, obj)
-			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _FlowLink_flow(ctx, ec, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "flowVersion":
-			out.Values[i] = _FlowLink_flowVersion(ctx, ec, field, obj)
-			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _FlowLink_flowVersion(ctx, ec, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "name":
 			out.Values[i] = _FlowLink_name(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1566,25 +1665,124 @@ func _FlowLink(ctx context.Context, ec *executionContext, sel ast.SelectionSet, 
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "triggerConnection":
-			out.Values[i] = _FlowLink_triggerConnection(ctx, ec, field, obj)
-			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _FlowLink_triggerConnection(ctx, ec, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "steps":
-			out.Values[i] = _FlowLink_steps(ctx, ec, field, obj)
-			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _FlowLink_steps(ctx, ec, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "params":
 			out.Values[i] = _FlowLink_params(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "webhookUrl":
-			out.Values[i] = _FlowLink_webhookUrl(ctx, ec, field, obj)
-			if out.Values[i] == graphql.RequiredNull {
-				atomic.AddUint32(&out.Invalids, 1)
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _FlowLink_webhookUrl(ctx, ec, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "runs":
 			field := field
 
@@ -1651,6 +1849,11 @@ func _FlowLink(ctx context.Context, ec *executionContext, sel ast.SelectionSet, 
 		case "updatedAt":
 			out.Values[i] = _FlowLink_updatedAt(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "deletedAt":
+			out.Values[i] = _FlowLink_deletedAt(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		default:
@@ -1780,23 +1983,56 @@ func _FlowLinkStep(ctx context.Context, ec *executionContext, sel ast.SelectionS
 		case "id":
 			out.Values[i] = _FlowLinkStep_id(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "key":
 			out.Values[i] = _FlowLinkStep_key(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "action":
 			out.Values[i] = _FlowLinkStep_action(ctx, ec, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "connection":
-			out.Values[i] = _FlowLinkStep_connection(ctx, ec, field, obj)
-			if out.Values[i] == graphql.Null {
-				out.Invalids++
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _FlowLinkStep_connection(ctx, ec, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}

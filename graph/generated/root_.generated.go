@@ -24,11 +24,23 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 type ResolverRoot interface {
 	App() AppResolver
 	AppInstance() AppInstanceResolver
+	Effect() EffectResolver
+	Event() EventResolver
+	EventOutcome() EventOutcomeResolver
 	Flow() FlowResolver
 	FlowLink() FlowLinkResolver
+	FlowLinkStep() FlowLinkStepResolver
+	Mapping() MappingResolver
+	MappingSlot() MappingSlotResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
+	Run() RunResolver
+	RunStep() RunStepResolver
+	RunUpdate() RunUpdateResolver
+	SlotProvenance() SlotProvenanceResolver
+	StepError() StepErrorResolver
 	Subscription() SubscriptionResolver
+	Viewer() ViewerResolver
 }
 
 type DirectiveRoot struct {
@@ -447,6 +459,8 @@ type AppInstance implements Node {
   createdAt: DateTime!
   """When it was last changed."""
   updatedAt: DateTime!
+  """When it was deleted; null while it is there. Only history still leads to one that was."""
+  deletedAt: DateTime
 }
 
 """Whether a connection can be used."""
@@ -778,7 +792,7 @@ anything is done with it.
 type Event implements Node {
   """Opaque id."""
   id: ID!
-  """The connection it came through; null when that was deleted."""
+  """The connection it came through, also when that was deleted since."""
   connection: AppInstance
   """What it fires; null when the app no longer has that trigger."""
   trigger: Trigger
@@ -824,7 +838,7 @@ enum EventSource {
 type EventOutcome {
   """Stable, for client caches."""
   id: ID!
-  """The flow link that listened; null when it was deleted."""
+  """The flow link that listened, also when it was deleted since."""
   flowLink: FlowLink
   """What became of it."""
   outcome: EventOutcomeKind!
@@ -1059,6 +1073,8 @@ type FlowLink implements Node {
   createdAt: DateTime!
   """When it was last changed."""
   updatedAt: DateTime!
+  """When it was deleted; null while it is there. Only history still leads to one that was."""
+  deletedAt: DateTime
 }
 
 """The connection that one step of a flow link uses."""
@@ -1416,7 +1432,7 @@ type Run implements Node {
   flow: Flow!
   """Version of the flow it executes. It never changes, whatever is published meanwhile."""
   flowVersion: Int!
-  """The flow link it belongs to; null when it was deleted."""
+  """The flow link it belongs to, also when that was deleted since."""
   flowLink: FlowLink
   """What started it; null once it is older than events are kept."""
   event: Event
@@ -1639,7 +1655,7 @@ type RunStep {
   key: String!
   """What it does; null when the app no longer has it."""
   action: Action
-  """What it does it with; null when the connection was deleted."""
+  """What it does it with, also when the connection was deleted since."""
   connection: AppInstance
   """Where it stands."""
   state: StepState!
@@ -2124,6 +2140,8 @@ func childFields_AppInstance(ctx context.Context, ec *executionContext, field gr
 		return fieldContext_AppInstance_createdAt(ctx, ec, field)
 	case "updatedAt":
 		return fieldContext_AppInstance_updatedAt(ctx, ec, field)
+	case "deletedAt":
+		return fieldContext_AppInstance_deletedAt(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AppInstance", field.Name)
 }
@@ -2476,6 +2494,8 @@ func childFields_FlowLink(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_FlowLink_createdAt(ctx, ec, field)
 	case "updatedAt":
 		return fieldContext_FlowLink_updatedAt(ctx, ec, field)
+	case "deletedAt":
+		return fieldContext_FlowLink_deletedAt(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FlowLink", field.Name)
 }

@@ -17,6 +17,9 @@ import (
 
 // region    ************************** generated!.gotpl **************************
 
+type RunUpdateResolver interface {
+	Run(ctx context.Context, obj *model.RunUpdate) (*model.Run, error)
+}
 type SubscriptionResolver interface {
 	RunUpdates(ctx context.Context, filter *model.RunUpdateFilter, after *string) (<-chan *model.RunUpdate, error)
 	RunUpdated(ctx context.Context, id string, after *string) (<-chan *model.RunUpdate, error)
@@ -354,7 +357,7 @@ func _RunUpdate_run(ctx context.Context, ec *executionContext, field graphql.Col
 			return fieldContext_RunUpdate_run(ctx, ec, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Run, nil
+			return ec.Resolvers.RunUpdate().Run(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *model.Run) graphql.Marshaler {
@@ -368,8 +371,8 @@ func fieldContext_RunUpdate_run(_ context.Context, ec *executionContext, field g
 	fc = &graphql.FieldContext{
 		Object:     "RunUpdate",
 		Field:      field,
-		IsMethod:   false,
-		IsResolver: false,
+		IsMethod:   true,
+		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return childFields_Run(ctx, ec, field)
 		},
@@ -652,23 +655,56 @@ func _RunUpdate(ctx context.Context, ec *executionContext, sel ast.SelectionSet,
 		case "id":
 			out.Values[i] = _RunUpdate_id(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "cursor":
 			out.Values[i] = _RunUpdate_cursor(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "change":
 			out.Values[i] = _RunUpdate_change(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "run":
-			out.Values[i] = _RunUpdate_run(ctx, ec, field, obj)
-			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _RunUpdate_run(ctx, ec, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}

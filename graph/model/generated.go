@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"tieline/db"
 	"tieline/graph/auth"
 	"tieline/jobs/flow"
 	"time"
@@ -106,14 +107,8 @@ type AppInstance struct {
 	State ConnectionState `json:"state"`
 	// Why it is in that state and what to do about it; null when it is ACTIVE.
 	StateReason *string `json:"stateReason,omitempty"`
-	// Whether it opens real or test data. Read from the credentials; it never changes.
-	Mode Mode `json:"mode"`
-	// The account it opens at the vendor; null until the credentials were tested.
-	VendorAccount *VendorAccount `json:"vendorAccount,omitempty"`
 	// What was filled in, field by field; secrets cut down to what tells them apart, as they never come back.
 	Credentials []*CredentialHint `json:"credentials"`
-	// Our endpoint at the vendor; null when the app has no webhooks.
-	Webhook *Webhook `json:"webhook,omitempty"`
 	// What triggers, actions and the webhook need at the vendor, and whether the credentials allow it.
 	Permissions []*Permission `json:"permissions"`
 	// What arrived that started nothing.
@@ -126,6 +121,9 @@ type AppInstance struct {
 	CreatedAt time.Time `json:"createdAt"`
 	// When it was last changed.
 	UpdatedAt time.Time `json:"updatedAt"`
+	// When it was deleted; null while it is there. Only history still leads to one that was.
+	DeletedAt *time.Time    `json:"deletedAt,omitempty"`
+	Row       db.Connection `json:"-"`
 }
 
 func (AppInstance) IsNode() {}
@@ -322,26 +320,17 @@ type Effect struct {
 	State EffectState `json:"state"`
 	// Counts the times it was meant to be sent anew, each with an idempotency key of its own.
 	Generation int32 `json:"generation"`
-	// Where it was written.
-	VendorAccount *VendorAccount `json:"vendorAccount"`
-	// The run that asked for it; null for the connection's own webhook endpoint.
-	Run *Run `json:"run,omitempty"`
-	// The step that asked for it; null for the connection's own webhook endpoint.
-	Step *RunStep `json:"step,omitempty"`
-	// The places in mappings that it fills: one for most, two where one call makes a customer and its account.
-	Slots []*MappingSlot `json:"slots"`
 	// The vendor's id of the record it made or changed; null until it is known.
 	ExternalID *string `json:"externalId,omitempty"`
 	// When it was last sent.
 	SentAt *time.Time `json:"sentAt,omitempty"`
 	// Until when that call could still reach the vendor. Not before is it looked for.
 	SendUntil *time.Time `json:"sendUntil,omitempty"`
-	// The calls made for it, sending and looking, oldest first.
-	Attempts []*Attempt `json:"attempts"`
 	// When it was planned.
 	CreatedAt time.Time `json:"createdAt"`
 	// When it last changed.
 	UpdatedAt time.Time `json:"updatedAt"`
+	Row       db.Effect `json:"-"`
 }
 
 func (Effect) IsNode() {}
@@ -367,10 +356,6 @@ type EnableFlowLinkPayload struct {
 type Event struct {
 	// Opaque id.
 	ID string `json:"id"`
-	// The connection it came through; null when that was deleted.
-	Connection *AppInstance `json:"connection,omitempty"`
-	// What it fires; null when the app no longer has that trigger.
-	Trigger *Trigger `json:"trigger,omitempty"`
 	// Key of the trigger, for instance customer.created.
 	TriggerKey string `json:"triggerKey"`
 	// How it got here.
@@ -388,11 +373,8 @@ type Event struct {
 	// When it was stored here.
 	ReceivedAt time.Time `json:"receivedAt"`
 	// How often it was delivered again.
-	Repeats int32 `json:"repeats"`
-	// What became of it, for each flow link that listens; empty when none does.
-	Outcomes []*EventOutcome `json:"outcomes"`
-	// The body as it came; null once it is older than bodies are kept.
-	Payload json.RawMessage `json:"payload,omitempty"`
+	Repeats int32    `json:"repeats"`
+	Row     db.Event `json:"-"`
 }
 
 func (Event) IsNode() {}
@@ -407,14 +389,11 @@ type EventFilter struct {
 type EventOutcome struct {
 	// Stable, for client caches.
 	ID string `json:"id"`
-	// The flow link that listened; null when it was deleted.
-	FlowLink *FlowLink `json:"flowLink,omitempty"`
 	// What became of it.
 	Outcome EventOutcomeKind `json:"outcome"`
 	// Why, in words; null where nothing needs saying.
-	Reason *string `json:"reason,omitempty"`
-	// The run it started, or the one that had the same change before it.
-	Run *Run `json:"run,omitempty"`
+	Reason *string         `json:"reason,omitempty"`
+	Row    db.EventOutcome `json:"-"`
 }
 
 // A definition of the form: if this happens, then do that. It does nothing until a flow link binds it to connections.
@@ -431,18 +410,9 @@ type Flow struct {
 	Kind FlowKind `json:"kind"`
 	// Whether data leaves Togai or comes into it.
 	Direction FlowDirection `json:"direction"`
-	// Number of the newest published version. Versions never change; each publication makes the next.
-	Version int32 `json:"version"`
-	// What starts it; null when the app no longer has that trigger.
-	Trigger *Trigger `json:"trigger,omitempty"`
-	// What it does, in order.
-	Steps []*FlowStep `json:"steps"`
-	// JSON Schema of `params` of a flow link.
-	ParamsSchema json.RawMessage `json:"paramsSchema"`
 	// When it was made.
 	CreatedAt time.Time `json:"createdAt"`
-	// When its newest version was published.
-	UpdatedAt time.Time `json:"updatedAt"`
+	Row       db.Flow   `json:"-"`
 }
 
 func (Flow) IsNode() {}
@@ -460,22 +430,12 @@ type FlowFilter struct {
 type FlowLink struct {
 	// Opaque id.
 	ID string `json:"id"`
-	// The flow it switches on.
-	Flow *Flow `json:"flow"`
-	// Version of the flow that new runs use.
-	FlowVersion int32 `json:"flowVersion"`
 	// Your name for it, unique among the links of its flow.
 	Name string `json:"name"`
 	// Whether new events start runs.
 	Enabled bool `json:"enabled"`
-	// The connection whose events start it.
-	TriggerConnection *AppInstance `json:"triggerConnection"`
-	// The connection of each step, in the order of the flow.
-	Steps []*FlowLinkStep `json:"steps"`
 	// Values for the flow's parameters.
 	Params json.RawMessage `json:"params"`
-	// Where the trigger's app sends its events: it belongs to the trigger's connection, which other links may share.
-	WebhookURL *string `json:"webhookUrl,omitempty"`
 	// When an event last came to it.
 	LastEventAt *time.Time `json:"lastEventAt,omitempty"`
 	// When a run of it last succeeded.
@@ -488,6 +448,9 @@ type FlowLink struct {
 	CreatedAt time.Time `json:"createdAt"`
 	// When it was last changed.
 	UpdatedAt time.Time `json:"updatedAt"`
+	// When it was deleted; null while it is there. Only history still leads to one that was.
+	DeletedAt *time.Time  `json:"deletedAt,omitempty"`
+	Row       db.FlowLink `json:"-"`
 }
 
 func (FlowLink) IsNode() {}
@@ -515,9 +478,8 @@ type FlowLinkStep struct {
 	// Key of the step in the flow.
 	Key string `json:"key"`
 	// What the step does; null when the app no longer has it.
-	Action *Action `json:"action,omitempty"`
-	// What it does it with.
-	Connection *AppInstance `json:"connection"`
+	Action *Action         `json:"action,omitempty"`
+	Row    db.FlowLinkStep `json:"-"`
 }
 
 // One action of a flow.
@@ -572,14 +534,11 @@ type Mapping struct {
 	Entity string `json:"entity"`
 	// The record's name where it was first seen; null when it had none.
 	Name *string `json:"name,omitempty"`
-	// The mapping of the record it hangs below: an account's points to its customer's.
-	Parent *Mapping `json:"parent,omitempty"`
-	// Its ids in the systems that know it.
-	Slots []*MappingSlot `json:"slots"`
 	// When it was made.
 	CreatedAt time.Time `json:"createdAt"`
 	// When it last changed.
-	UpdatedAt time.Time `json:"updatedAt"`
+	UpdatedAt time.Time  `json:"updatedAt"`
+	Row       db.Mapping `json:"-"`
 }
 
 func (Mapping) IsNode() {}
@@ -596,22 +555,19 @@ type MappingFilter struct {
 type MappingSlot struct {
 	// Opaque id.
 	ID string `json:"id"`
-	// Where the record is.
-	VendorAccount *VendorAccount `json:"vendorAccount"`
 	// The kind of record there, for instance customer.
 	Entity string `json:"entity"`
 	// Tells several records of one kind apart, for instance by a price's key; empty for most.
 	Role string `json:"role"`
 	// The record's id there; null while a write is about to make it.
 	ExternalID *string `json:"externalId,omitempty"`
-	// Where a person sees the record in the app; null when it has no page.
-	URL *string `json:"url,omitempty"`
 	// What is worth showing about it, such as an invoice number or a payment link.
 	Attributes json.RawMessage `json:"attributes"`
 	// How the id came to be known.
 	Provenance *SlotProvenance `json:"provenance"`
 	// When the id became known.
 	FilledAt *time.Time `json:"filledAt,omitempty"`
+	Row      db.Slot    `json:"-"`
 }
 
 // A company that uses Tieline. Organizations never see each other.
@@ -686,14 +642,6 @@ type RevokeAPITokenPayload struct {
 type Run struct {
 	// Opaque id.
 	ID string `json:"id"`
-	// What it executes.
-	Flow *Flow `json:"flow"`
-	// Version of the flow it executes. It never changes, whatever is published meanwhile.
-	FlowVersion int32 `json:"flowVersion"`
-	// The flow link it belongs to; null when it was deleted.
-	FlowLink *FlowLink `json:"flowLink,omitempty"`
-	// What started it; null once it is older than events are kept.
-	Event *Event `json:"event,omitempty"`
 	// How the event got here.
 	Origin EventSource `json:"origin"`
 	// The record it is about, by its id at the trigger's vendor, for instance cus_9s6XKzkNRiz8i3. With the flow link it names
@@ -711,14 +659,8 @@ type Run struct {
 	WaitingUntil *time.Time `json:"waitingUntil,omitempty"`
 	// When its next call is expected to start, where the vendor's budget decides.
 	ExpectedStartAt *time.Time `json:"expectedStartAt,omitempty"`
-	// Its steps, in order.
-	Steps []*RunStep `json:"steps"`
 	// Why it failed, by its first failed step; null unless it is FAILED.
 	Error *StepError `json:"error,omitempty"`
-	// For a run whose event was the echo of a write of ours: that write. Follow cause.run for the run that made it.
-	Cause *Effect `json:"cause,omitempty"`
-	// The mapping of its record; null until there is one.
-	Mapping *Mapping `json:"mapping,omitempty"`
 	// How far a run over many records has come; null for other runs.
 	Progress *RunProgress `json:"progress,omitempty"`
 	// How many of many records failed, although the run as such succeeded.
@@ -734,6 +676,7 @@ type Run struct {
 	StartedAt *time.Time `json:"startedAt,omitempty"`
 	// When it became final.
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
+	Row        db.Run     `json:"-"`
 }
 
 func (Run) IsNode() {}
@@ -796,8 +739,6 @@ type RunStep struct {
 	Key string `json:"key"`
 	// What it does; null when the app no longer has it.
 	Action *Action `json:"action,omitempty"`
-	// What it does it with; null when the connection was deleted.
-	Connection *AppInstance `json:"connection,omitempty"`
 	// Where it stands.
 	State StepState `json:"state"`
 	// What it waits for; null unless it is WAITING.
@@ -810,16 +751,13 @@ type RunStep struct {
 	Input json.RawMessage `json:"input,omitempty"`
 	// What it answered with, for later steps to read; null until it succeeded.
 	Output json.RawMessage `json:"output,omitempty"`
-	// The calls it made to the vendor, oldest first.
-	Attempts []*Attempt `json:"attempts"`
-	// What it wrote at the vendor, oldest first.
-	Effects []*Effect `json:"effects"`
 	// Why it failed, or why it waits to be tried again; null when all is well.
 	Error *StepError `json:"error,omitempty"`
 	// When it began.
 	StartedAt *time.Time `json:"startedAt,omitempty"`
 	// When it became final.
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
+	Row        db.Step    `json:"-"`
 }
 
 // One message of the feed. Keep its cursor: a subscription that was cut goes on from there with `after`, without gap or
@@ -831,8 +769,7 @@ type RunUpdate struct {
 	Cursor string `json:"cursor"`
 	// What changed.
 	Change *RunChange `json:"change"`
-	// The run as it is now, which may be further than the change tells; null once it is older than runs are kept.
-	Run *Run `json:"run,omitempty"`
+	RunID  db.ID      `json:"-"`
 }
 
 // Narrows the feed, by what never changes about a run. What is left out does not narrow.
@@ -850,15 +787,8 @@ type RunUpdateFilter struct {
 // How an id came to be known. All are null for one that a person entered.
 type SlotProvenance struct {
 	// Stable, for client caches.
-	ID string `json:"id"`
-	// The event that told of it, or that started the run that made it.
-	Event *Event `json:"event,omitempty"`
-	// The run that made or found it.
-	Run *Run `json:"run,omitempty"`
-	// The step that made or found it.
-	Step *RunStep `json:"step,omitempty"`
-	// The write that made it; null when it was there before.
-	Effect *Effect `json:"effect,omitempty"`
+	ID  string  `json:"id"`
+	Row db.Slot `json:"-"`
 }
 
 // Why a step failed.
@@ -866,9 +796,8 @@ type StepError struct {
 	// What kind of failure it is.
 	Kind ErrorKind `json:"kind"`
 	// In words, as the vendor put it where it said something.
-	Message string `json:"message"`
-	// The vendor's id of the call, for its support.
-	VendorRequestID *string `json:"vendorRequestId,omitempty"`
+	Message string  `json:"message"`
+	Row     db.Step `json:"-"`
 }
 
 // Which connection to test.
@@ -972,8 +901,6 @@ type Viewer struct {
 	ID string `json:"id"`
 	// The one organization that everything seen through this token belongs to.
 	Organization *Organization `json:"organization"`
-	// The token itself; null for a person who signed in to the console.
-	Token *APIToken `json:"token,omitempty"`
 	// What the caller may do.
 	Scopes []auth.Scope `json:"scopes"`
 }
