@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"tieline/connectors"
 	"tieline/connectors/catalog"
 	"tieline/connectors/sim"
@@ -179,6 +181,18 @@ func (w *world) customer(t *testing.T, n int, job bool) db.ID {
 		t.Fatal(err)
 	}
 	return id
+}
+
+// reached is closed when a write to an existing Stripe customer is at the vendor: the flow's last step.
+func (w *world) reached() <-chan struct{} {
+	at := make(chan struct{})
+	var once sync.Once
+	w.stripe.OnRequest(func(_, method, path string) {
+		if method == "POST" && strings.HasPrefix(path, "/v1/customers/") {
+			once.Do(func() { close(at) })
+		}
+	})
+	return at
 }
 
 // newest is the body of an event that a list has first, as it would be delivered.
@@ -378,13 +392,7 @@ func TestStop(t *testing.T) {
 	w := open(t)
 	w.link(t)
 	w.stripe.Fault(sim.Fault{Method: "POST", Path: "/v1/customers/*", Point: sim.Hang})
-	reached := make(chan struct{})
-	var once sync.Once
-	w.stripe.OnRequest(func(_, method, path string) {
-		if method == "POST" && strings.HasPrefix(path, "/v1/customers/") {
-			once.Do(func() { close(reached) })
-		}
-	})
+	reached := w.reached()
 	first := w.start(t)
 	w.customer(t, 1, true)
 	select {
@@ -413,19 +421,44 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestLostLease takes a run away from a worker in the middle of a call: it ends without a word, and the run goes on.
+func TestLostLease(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	w.link(t)
+	w.stripe.Fault(sim.Fault{Method: "POST", Path: "/v1/customers/*", Point: sim.Hang})
+	reached := w.reached()
+	w.start(t)
+	w.customer(t, 1, true)
+	<-reached
+	if _, err := w.NewRaw("UPDATE runs SET fence = fence + 1").Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.until(t, "the run succeeded", "SELECT bool_and(state = 'SUCCEEDED') FROM runs")
+	w.until(t, "all jobs completed", "SELECT bool_and(state = 'completed') FROM river.river_job")
+}
+
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	deadlock := &pgconn.PgError{Code: "40P01"}
+	for _, c := range []struct {
+		errs []error
+		want error
+	}{{[]error{nil}, nil}, {[]error{deadlock, deadlock, nil}, nil}, {[]error{errOops}, errOops}, {slices.Repeat([]error{deadlock}, finishTries), deadlock}} {
+		n := 0
+		if err := again(t.Context(), func() error { n++; return c.errs[n-1] }); err != c.want || n != len(c.errs) {
+			t.Errorf("%v: %v after %d tries", c.errs, err, n)
+		}
+	}
+}
+
 // TestStopLetsFinish has a slow call; there is time for it.
 func TestStopLetsFinish(t *testing.T) {
 	t.Parallel()
 	w := open(t)
 	w.link(t)
 	w.stripe.Fault(sim.Fault{Method: "POST", Path: "/v1/customers/*", Point: sim.Slow, Delay: 200 * time.Millisecond})
-	reached := make(chan struct{})
-	var once sync.Once
-	w.stripe.OnRequest(func(_, method, path string) {
-		if method == "POST" && strings.HasPrefix(path, "/v1/customers/") {
-			once.Do(func() { close(reached) })
-		}
-	})
+	reached := w.reached()
 	j := w.start(t, func(c *Config) { c.SoftStop = 20 * time.Second })
 	w.customer(t, 1, true)
 	<-reached

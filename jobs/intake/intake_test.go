@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,9 @@ import (
 
 	"tieline/connectors"
 	"tieline/connectors/catalog"
+	"tieline/connectors/sim"
 	"tieline/connectors/stripe/stripesim"
+	"tieline/connectors/togai/togaisim"
 	"tieline/db"
 	"tieline/db/dbtest"
 	"tieline/db/seal"
@@ -458,6 +461,51 @@ func TestDoor(t *testing.T) {
 		t.Errorf("what was read first: %s, want %s", code, intake.Repeated)
 	}
 	w.want(t, 6, 0, 0)
+}
+
+// TestVendorsDeliver has the simulators call: Stripe at the endpoint we registered, signed by itself, Togai unsigned.
+func TestVendorsDeliver(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	w.engine.PublicURL = w.front.URL
+	registered := w.connect(t, "registered", "")
+	if registered.WebhookState != flow.WebhookRegistered {
+		t.Fatalf("webhook %s: %s", registered.WebhookState, registered.WebhookError)
+	}
+	if _, err := w.sim.First().CreateCustomer(map[string]any{"email": "ada@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	togai := togaisim.New(t)
+	w.engine.URLs["togai"] = togai.URL
+	name := "Togai"
+	unsigned, err := w.engine.Connect(t.Context(), w.org, flow.ConnectionInput{App: "togai", Name: &name, Credentials: map[string]string{
+		"environment": "sandbox", "api_token": togai.Token(), "organization_id": "acme",
+	}}, alone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	togai.Target(w.path(t, unsigned), "")
+	if _, err := togai.CreateAccount(map[string]any{"id": "acme", "name": "Acme", "primaryEmail": "ada@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, vendor := range []*sim.Core{w.sim.Core, togai.Core} {
+		if err := vendor.Settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range vendor.Deliveries() {
+			if len(d.Attempts) != 1 || d.Attempts[0].Status != 200 {
+				t.Errorf("%s: %+v", d.Type, d.Attempts)
+			}
+		}
+	}
+	var from []string
+	if err := w.NewRaw("SELECT c.name || ' ' || e.trigger FROM events e JOIN connections c ON c.id = e.connection_id").Scan(t.Context(), &from); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(from)
+	if want := []string{"Togai account.created", "registered customer.created"}; !slices.Equal(from, want) {
+		t.Errorf("stored %q, want %q", from, want)
+	}
 }
 
 // TestStatements counts what a vendor waits for. Change a number only knowing why.
