@@ -74,7 +74,7 @@ func (a *Activation) renew(ctx context.Context, done chan<- struct{}) {
 
 func (a *Activation) load(ctx context.Context) error {
 	var err error
-	if a.plan, err = a.e.plan(ctx, a.run.OrgID, a.run.FlowVersionID); err != nil {
+	if a.plan, err = a.e.plan(ctx, a.e.DB, a.run.OrgID, a.run.FlowVersionID); err != nil {
 		return err
 	}
 	if a.steps, err = db.Steps(ctx, a.e.DB, a.run.OrgID, a.run.ID); err != nil {

@@ -127,7 +127,7 @@ func (e *Engine) dispatchTo(ctx context.Context, tx db.Tx, link db.FlowLink, ev 
 	if err != nil {
 		return err
 	}
-	p, err := e.plan(ctx, ev.OrgID, version.ID)
+	p, err := e.plan(ctx, tx, ev.OrgID, version.ID)
 	if err != nil {
 		return err
 	}

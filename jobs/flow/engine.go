@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"tieline/connectors"
 	"tieline/db"
 	"tieline/db/seal"
@@ -90,11 +92,11 @@ const (
 )
 
 // plan gives the plan of a version, prepared once per process.
-func (e *Engine) plan(ctx context.Context, org, version db.ID) (*plan, error) {
+func (e *Engine) plan(ctx context.Context, idb bun.IDB, org, version db.ID) (*plan, error) {
 	if p, ok := e.plans.Load(version); ok {
 		return p.(*plan), nil
 	}
-	v, err := db.GetFlowVersion(ctx, e.DB, org, version)
+	v, err := db.GetFlowVersion(ctx, idb, org, version)
 	if err != nil {
 		return nil, err
 	}

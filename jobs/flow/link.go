@@ -36,7 +36,7 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 	if err != nil {
 		return db.FlowLink{}, err
 	}
-	p, err := e.plan(ctx, org, version.ID)
+	p, err := e.plan(ctx, tx, org, version.ID)
 	if err != nil {
 		return db.FlowLink{}, err
 	}
