@@ -1,0 +1,231 @@
+package togai
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tieline/connectors"
+	"tieline/connectors/conntest"
+	"tieline/connectors/sim"
+	"tieline/connectors/togai/togaisim"
+)
+
+// opened is a connection to a simulator of its own.
+func opened(t *testing.T, opts ...togaisim.Option) (*togaisim.Sim, connectors.Conn, *conntest.Journal) {
+	t.Helper()
+	s := togaisim.New(t, opts...)
+	c, j := connect(t, s)
+	return s, c, j
+}
+
+// connect is another process: its journal knows nothing of what was done before.
+func connect(t *testing.T, s *togaisim.Sim) (connectors.Conn, *conntest.Journal) {
+	t.Helper()
+	return conntest.OpenJournal(t, Connector(), s.URL, form(s.Token()))
+}
+
+func form(token string) connectors.Credentials {
+	return connectors.Credentials{environment: sandbox, apiToken: token, organizationID: "org_1"}
+}
+
+func TestConforms(t *testing.T) {
+	t.Parallel()
+	conntest.Conform(t, Connector(), form("token-of-an-organization"))
+}
+
+func TestForm(t *testing.T) {
+	t.Parallel()
+	for env, want := range map[string]struct {
+		mode connectors.Mode
+		url  string
+	}{production: {connectors.Live, "https://api.togai.com"}, sandbox: {connectors.Test, "https://sandbox-api.togai.com"}} {
+		c := connectors.Credentials{environment: env, apiToken: "t", organizationID: "o"}
+		if m, err := mode(c); m != want.mode || err != nil || Connector().BaseURL(c) != want.url {
+			t.Errorf("%s: %q %v %s", env, m, err, Connector().BaseURL(c))
+		}
+	}
+	for field, c := range map[string]connectors.Credentials{
+		environment:    {environment: "staging", apiToken: "t", organizationID: "o"},
+		apiToken:       {environment: sandbox, apiToken: " ", organizationID: "o"},
+		organizationID: {environment: sandbox, apiToken: "t"},
+	} {
+		_, err := mode(c)
+		if e, ok := errors.AsType[*connectors.Error](err); !ok || e.Kind != connectors.Invalid || e.Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+func TestIdentify(t *testing.T) {
+	t.Parallel()
+	s, c, _ := opened(t)
+	id, err := identify(t.Context(), c)
+	if err != nil || id.AccountID != "" || id.Mode != connectors.Test || id.Name != "org_1" || len(id.Permissions) != 6 {
+		t.Errorf("%+v, %v", id, err)
+	}
+	s.Fault(sim.Fault{Path: "/accounts", Point: sim.Before, Status: 403})
+	id, err = identify(t.Context(), c)
+	if err != nil || id.Permissions[2].Key != "accounts:read" || id.Permissions[2].State != connectors.Missing {
+		t.Errorf("%+v, %v", id, err)
+	}
+	s.Revoke(c.Credentials[apiToken])
+	if _, err := identify(t.Context(), c); connectors.KindOf(err) != connectors.Unauthorized {
+		t.Errorf("a revoked token: %v", err)
+	}
+}
+
+// calls are every call we make, each from a fresh connection.
+var calls = map[string]struct {
+	method, path string
+	run          func(*testing.T, connectors.Conn) error
+}{
+	"customer.create": {"POST", "/customers", func(t *testing.T, c connectors.Conn) error {
+		_, err := runCreateCustomer(t.Context(), c, acme)
+		return err
+	}},
+	"account.create": {"POST", "/accounts", func(t *testing.T, c connectors.Conn) error {
+		_, err := runCreateAccount(t.Context(), c, CreateAccountInput{ID: "x-eur", CustomerID: "x", Name: "Xyz"})
+		return err
+	}},
+	"setting.set": {"POST", "/settings", func(t *testing.T, c connectors.Conn) error {
+		_, err := runSetSetting(t.Context(), c, SetSettingInput{GetSettingInput{"account", "x", "stripe_customer_id"}, "cus_1"})
+		return err
+	}},
+	"setting.get": {"GET", "/settings/*", func(t *testing.T, c connectors.Conn) error {
+		_, _, err := GetSettingInput{"account", "x", "stripe_customer_id"}.fetch(t.Context(), c)
+		return err
+	}},
+	"customer.get": {"GET", "/customers/*", func(t *testing.T, c connectors.Conn) error {
+		_, err := fetchCustomer(t.Context(), c, "x")
+		return err
+	}},
+	"account.get": {"GET", "/accounts/*", func(t *testing.T, c connectors.Conn) error {
+		_, err := fetchAccount(t.Context(), c, "x")
+		return err
+	}},
+	"customer.list": {"GET", "/customers", func(t *testing.T, c connectors.Conn) error {
+		_, err := runListCustomers(t.Context(), c, ListCustomersInput{})
+		return err
+	}},
+	"account.list": {"GET", "/accounts", func(t *testing.T, c connectors.Conn) error {
+		_, err := runListAccounts(t.Context(), c, ListAccountsInput{})
+		return err
+	}},
+	"poll": {"GET", "/accounts", func(t *testing.T, c connectors.Conn) error {
+		_, err := listCreated(t.Context(), c, fromTop)
+		return err
+	}},
+	"read again": {"GET", "/accounts/*", func(t *testing.T, c connectors.Conn) error {
+		_, err := readAccountCreated(t.Context(), c, connectors.Occurrence{Record: connectors.Subject{Entity: "account", ID: "x"}})
+		return err
+	}},
+	"identify": {"GET", "/customers", func(t *testing.T, c connectors.Conn) error {
+		_, err := identify(t.Context(), c)
+		return err
+	}},
+}
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	type want struct{ read, write connectors.Kind }
+	same := func(k connectors.Kind) want { return want{k, k} }
+	lost := want{connectors.Unavailable, connectors.OutcomeUnknown}
+	for name, x := range map[string]struct {
+		fault sim.Fault
+		want  want
+	}{
+		"400":         {sim.Fault{Point: sim.Before, Status: 400}, same(connectors.Invalid)},
+		"401":         {sim.Fault{Point: sim.Before, Status: 401}, same(connectors.Unauthorized)},
+		"403":         {sim.Fault{Point: sim.Before, Status: 403}, same(connectors.Forbidden)},
+		"422":         {sim.Fault{Point: sim.Before, Status: 422}, same(connectors.Invalid)},
+		"429":         {sim.Fault{Point: sim.RateLimit}, same(connectors.RateLimited)},
+		"429 waiting": {sim.Fault{Point: sim.RateLimit, RetryAfter: 7 * time.Second}, same(connectors.RateLimited)},
+		"500":         {sim.Fault{Point: sim.Before, Status: 500}, lost},
+		"503":         {sim.Fault{Point: sim.Before, Status: 503}, lost},
+		"502 of HTML": {sim.Fault{Point: sim.HTML502}, lost},
+		"cut":         {sim.Fault{Point: sim.Cut}, lost},
+		"cut before":  {sim.Fault{Point: sim.CutBefore}, lost},
+	} {
+		for call, y := range calls {
+			t.Run(name+" "+call, func(t *testing.T) {
+				t.Parallel()
+				s, c, _ := opened(t)
+				if _, err := s.CreateAccount(map[string]any{"id": "x", "name": "Xyz"}); err != nil {
+					t.Fatal(err)
+				}
+				f, want := x.fault, x.want.read
+				f.Method, f.Path = y.method, y.path
+				if y.method != "GET" {
+					want = x.want.write
+				}
+				s.Fault(f)
+				err := y.run(t, c)
+				if call == "identify" && want == connectors.Forbidden {
+					want = "" // a right that is missing is no error
+				}
+				if got := connectors.KindOf(err); got != want {
+					t.Fatalf("kind %q, want %q: %v", got, want, err)
+				}
+				e, _ := errors.AsType[*connectors.Error](err)
+				if e != nil && (e.RetryAfter != x.fault.RetryAfter || x.fault.Status != 0 && e.Status != x.fault.Status) {
+					t.Errorf("%+v", e)
+				}
+				if err != nil && (strings.Contains(err.Error(), c.Credentials[apiToken]) || strings.Contains(err.Error(), "<html>")) {
+					t.Errorf("shows too much: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, c, _ := opened(t)
+			c.HTTP.Transport = cancelled{c.HTTP.Transport}
+			if err := call.run(t, c); !errors.Is(err, context.Canceled) {
+				t.Errorf("%v", err)
+			}
+			if n := len(s.Requests()); n != 0 {
+				t.Errorf("%d calls", n)
+			}
+		})
+	}
+}
+
+// cancelled gives every request a context that has ended, as it is when its caller has gone.
+type cancelled struct{ http.RoundTripper }
+
+func (c cancelled) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(r.Context())
+	cancel()
+	return c.RoundTripper.RoundTrip(r.WithContext(ctx))
+}
+
+func TestActionsTakeTheirSamples(t *testing.T) {
+	t.Parallel()
+	_, c, _ := opened(t)
+	for _, key := range []string{"customer.create", "customer.get", "customer.list", "account.create", "account.get", "account.list", "setting.set", "setting.get"} {
+		act, ok := c.App.Action(key)
+		if !ok {
+			t.Fatalf("no %s", key)
+		}
+		out, err := act.Run(t.Context(), c, act.Sample)
+		if err != nil {
+			t.Errorf("%s: %v", key, err)
+			continue
+		}
+		if p := act.Output.Validate(out); len(p) > 0 {
+			t.Errorf("%s: the output %+v does not fit its schema: %v", key, out, p)
+		}
+	}
+	if n := len(c.App.Actions); n != 8 {
+		t.Errorf("%d actions", n)
+	}
+}
