@@ -121,6 +121,12 @@ func YieldRun(ctx context.Context, idb bun.IDB, org, id ID, fence int64) error {
 	return err
 }
 
+// HoldRun keeps others from taking a run until the transaction ends; ErrNotFound when the fence is old.
+func HoldRun(ctx context.Context, idb bun.IDB, org, id ID, fence int64) error {
+	var held int
+	return found(idb.NewRaw("SELECT 1 FROM runs WHERE org_id = ? AND id = ? AND fence = ? AND ended_at IS NULL FOR NO KEY UPDATE", org, id, fence).Scan(ctx, &held))
+}
+
 // Touch takes the run's next version under its fence, and answers the state that others may have given it meanwhile.
 // ErrNotFound when the fence is old.
 func Touch(ctx context.Context, idb bun.IDB, r *Run) error {

@@ -30,8 +30,10 @@ func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
 	if a.run.State == Cancelling && !a.unsettled() {
 		return a.cancelled(), nil
 	}
-	if next, err := a.begin(ctx); err != nil || next != nil {
-		return deref(next), err
+	if next, err := a.begin(ctx); err != nil {
+		return Next{}, err
+	} else if next != nil {
+		return *next, nil
 	}
 	for i := range a.steps {
 		s := &a.steps[i]
@@ -61,13 +63,6 @@ func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
 	return a.ended(nil), nil
 }
 
-func deref(n *Next) Next {
-	if n == nil {
-		return Next{}
-	}
-	return *n
-}
-
 // step takes one step. It answers where the run goes when the step did not get through.
 func (a *Activation) step(ctx context.Context, i int) (*Next, error) {
 	s, p := &a.steps[i], a.plan.steps[i]
@@ -76,13 +71,14 @@ func (a *Activation) step(ctx context.Context, i int) (*Next, error) {
 		return nil, nil
 	}
 	if err := a.act(ctx, s, p); err != nil {
-		return a.stopped(ctx, s, err)
+		return a.stopped(ctx, s, s.ConnectionID, err)
 	}
 	return nil, nil
 }
 
-// stopped says where the run goes when a step did not get through. An error means that nothing may be written.
-func (a *Activation) stopped(ctx context.Context, s *db.Step, err error) (*Next, error) {
+// stopped says where the run goes when a step did not get through, called through a connection. An error means that
+// nothing may be written.
+func (a *Activation) stopped(ctx context.Context, s *db.Step, through db.ID, err error) (*Next, error) {
 	if cause := context.Cause(ctx); cause != nil { // stopping, or another worker has the run: it goes on elsewhere
 		return nil, cause
 	}
@@ -107,7 +103,7 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, err error) (*Next,
 		return next, nil
 	}
 	if v.reauth {
-		next.reauth = s.ConnectionID
+		next.reauth = through
 	}
 	s.State, s.WaitingReason, s.WakeAt = Waiting, v.reason, time.Time{}
 	if v.wait >= 0 {

@@ -323,7 +323,7 @@ func hint(v string) string {
 
 func (e *Engine) wakeReauth(ctx context.Context, tx db.Tx, row db.Connection) error {
 	woken, err := db.WakeRuns(ctx, tx, `org_id = ?0 AND waiting_reason = 'REAUTH' AND
-		id IN (SELECT run_id FROM steps WHERE org_id = ?0 AND connection_id = ?1 AND waiting_reason = 'REAUTH')`, row.OrgID, row.ID)
+		(connection_id = ?1 OR id IN (SELECT run_id FROM steps WHERE org_id = ?0 AND connection_id = ?1 AND waiting_reason = 'REAUTH'))`, row.OrgID, row.ID)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ func (j *journal) send(ctx context.Context, ef *db.Effect, in connectors.Intent,
 
 // lostRace answers what the winner put into the slot, or waits for it.
 func (j *journal) lostRace(ctx context.Context, in connectors.Intent) (connectors.Ref, error) {
+	if in.Kind != connectors.CreateEffect {
+		return connectors.Ref{}, j.depend("another run is at work on the same entry")
+	}
 	ref, err := j.filled(ctx, in)
 	if err == nil && !ref.Adopted {
 		err = j.depend("another run is making the same record")
@@ -67,15 +70,8 @@ func (j *journal) refused(ctx context.Context, ef *db.Effect, in connectors.Inte
 			}
 		}
 		return connectors.Ref{}, j.store(ctx, ef, err)
-	case connectors.Conflict: // something is in its place: ours, perhaps, of a call whose answer was lost
-		if ref, found, perr := probe(ctx, idempotencyKey(ef)); perr == nil && found {
-			return ref, j.confirm(ctx, ef, ref)
-		} else if perr != nil && connectors.KindOf(perr) != connectors.Conflict {
-			ef.State = EffectUnknown
-			return connectors.Ref{}, j.store(ctx, ef, perr)
-		}
-		ef.State = EffectConflict
-		return connectors.Ref{}, j.store(ctx, ef, err)
+	case connectors.Conflict:
+		return j.inItsPlace(ctx, ef, probe, err)
 	case connectors.Busy, connectors.OutcomeUnknown:
 		ef.State = EffectUnknown
 		if serr := j.store(ctx, ef, nil); errors.Is(serr, db.ErrConflict) {
@@ -90,7 +86,7 @@ func (j *journal) refused(ctx context.Context, ef *db.Effect, in connectors.Inte
 	}
 	ef.State, ef.Request = EffectRefused, nil
 	serr := j.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
-		if err := db.SettleEffect(ctx, tx, ef); err != nil {
+		if err := j.settleIn(ctx, tx, ef); err != nil {
 			return err
 		}
 		if err := db.ReleaseSlots(ctx, tx, ef.OrgID, ef.ID); err != nil {
@@ -103,6 +99,22 @@ func (j *journal) refused(ctx context.Context, ef *db.Effect, in connectors.Inte
 	}
 	j.forget(ef)
 	return connectors.Ref{}, err
+}
+
+// inItsPlace deals with something that is there already: ours, perhaps, of a call whose answer was lost.
+func (j *journal) inItsPlace(ctx context.Context, ef *db.Effect, probe connectors.Probe, err error) (connectors.Ref, error) {
+	if probe != nil {
+		ref, found, perr := probe(ctx, idempotencyKey(ef))
+		if perr == nil && found {
+			return ref, j.confirm(ctx, ef, ref)
+		}
+		if perr != nil && connectors.KindOf(perr) != connectors.Conflict {
+			ef.State = EffectUnknown
+			return connectors.Ref{}, j.store(ctx, ef, perr)
+		}
+	}
+	ef.State = EffectConflict
+	return connectors.Ref{}, j.store(ctx, ef, err)
 }
 
 // settle finds out what became of a write that was sent and never answered.
@@ -177,7 +189,7 @@ func (j *journal) confirm(ctx context.Context, ef *db.Effect, ref connectors.Ref
 	}
 	ef.State, ef.ExternalID, ef.Ref, ef.Request, ef.ErrorKind, ef.Error = EffectConfirmed, ref.ID, raw, nil, "", ""
 	if j.a == nil {
-		return db.SettleEffect(ctx, j.e.DB, ef)
+		return j.store(ctx, ef, nil)
 	}
 	j.a.settled = append(j.a.settled, ef)
 	return nil
@@ -185,10 +197,25 @@ func (j *journal) confirm(ctx context.Context, ef *db.Effect, ref connectors.Ref
 
 // store writes an effect's state and answers then, or the failure to write.
 func (j *journal) store(ctx context.Context, ef *db.Effect, then error) error {
-	if err := db.SettleEffect(ctx, j.e.DB, ef); err != nil {
+	if err := j.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return j.settleIn(ctx, tx, ef) }); err != nil {
 		return err
 	}
 	return then
+}
+
+// settleIn writes an effect's state under the run's fence: what a worker has to say that lost its lease meanwhile is
+// about a call that another has since looked into, and perhaps sent anew.
+func (j *journal) settleIn(ctx context.Context, tx db.Tx, ef *db.Effect) error {
+	if j.a != nil {
+		err := db.HoldRun(ctx, tx, j.a.run.OrgID, j.a.run.ID, j.a.run.Fence)
+		if errors.Is(err, db.ErrNotFound) {
+			return errFenced
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return db.SettleEffect(ctx, tx, ef)
 }
 
 func (j *journal) forget(ef *db.Effect) {

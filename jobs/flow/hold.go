@@ -17,7 +17,7 @@ func (a *Activation) begin(ctx context.Context) (*Next, error) {
 	s := &a.steps[i]
 	err := a.prepareRecord(ctx, s)
 	if err != nil {
-		return a.stopped(ctx, s, err)
+		return a.stopped(ctx, s, a.run.ConnectionID, err)
 	}
 	if s.State == Skipped {
 		next := a.ended(s)
