@@ -49,6 +49,6 @@ type Endpoint struct {
 	KnownID    string // the endpoint we believe to have, with its secret in our hands
 }
 
-// Registration is what registering answered. Secret is empty when the endpoint of KnownID was kept. An empty Secret with
-// any other ID means that this generation's endpoint is gone or its secret is lost: raise Generation and register again.
+// Registration is what registering answered. Secret is empty when the endpoint of KnownID was kept. A zero Registration
+// means that this generation's endpoint is gone or its secret is lost: raise Generation and register again.
 type Registration struct{ ID, Secret string }

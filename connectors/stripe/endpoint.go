@@ -86,7 +86,7 @@ func createEndpoint(ctx context.Context, c connectors.Conn, e connectors.Endpoin
 	if err != nil {
 		return connectors.Registration{}, fmt.Errorf("creating the webhook endpoint: %w", err)
 	}
-	if ref.ID == e.KnownID { // the known one is gone, or it had been kept
+	if secret == "" { // the create was settled before, and told its secret then
 		return connectors.Registration{}, nil
 	}
 	return connectors.Registration{ID: ref.ID, Secret: secret}, nil

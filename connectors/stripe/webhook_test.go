@@ -433,7 +433,7 @@ func TestRegisterWhereTheAnswerIsLost(t *testing.T) {
 		}
 		// Asked once more, the secret is lost with whoever had it: another generation is wanted, and works.
 		lost, err := register(t.Context(), c, e)
-		if err != nil || lost.Secret != "" || lost.ID != r.ID {
+		if err != nil || lost != (connectors.Registration{}) {
 			t.Errorf("%s: %q, %v", point, lost.ID, err)
 		}
 		e.Generation = 2
