@@ -56,16 +56,20 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := t.journal.Pace(ctx); err != nil {
 		return nil, err
 	}
+	if err := t.app.Authorize(ctx, header{r}, t.creds); err != nil { // before the commit: it may call for a token, and fail
+		return nil, err
+	}
+	// The time runs from before the commit, so that no byte of a write leaves once its send_until has passed, even from a
+	// process that slept in between.
+	ctx, cancel := context.WithTimeout(ctx, t.app.Timeout)
+	defer cancel()
 	if write {
 		var err error
 		if r, err = t.commit(ctx, r); err != nil {
 			return nil, err
 		}
 	}
-	if err := t.app.Authorize(ctx, header{r}, t.creds); err != nil {
-		return nil, err
-	}
-	return t.send(r, write)
+	return t.send(ctx, r, write)
 }
 
 // commit lets the journal keep the write, and gives back what it wants sent.
@@ -112,10 +116,8 @@ func (t *transport) commit(ctx context.Context, r *http.Request) (*http.Request,
 	return r, nil
 }
 
-func (t *transport) send(r *http.Request, write bool) (*http.Response, error) {
+func (t *transport) send(ctx context.Context, r *http.Request, write bool) (*http.Response, error) {
 	var left atomic.Bool // set once a byte may have left
-	ctx, cancel := context.WithTimeout(r.Context(), t.app.Timeout)
-	defer cancel()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { left.Store(true) }})
 	call := Call{App: t.app.Key, Method: r.Method, Path: r.URL.Path, Write: write, Started: time.Now()}
 	res, err := t.base.RoundTrip(r.WithContext(ctx))
