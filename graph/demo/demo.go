@@ -1,0 +1,70 @@
+// Package demo is what dev tells: two apps are connected, and a customer walks through them before one's eyes. It is a
+// client like any other: it speaks GraphQL, and with the simulators as a person at the vendor would.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// patience is for each wait of the walk; what it waits for takes milliseconds.
+const patience = 30 * time.Second
+
+// Stage is where the demo plays. As JSON it is what scripts need to know of it.
+type Stage struct {
+	GraphQL       string `json:"graphql"`
+	Subscriptions string `json:"subscriptions"`
+	GraphiQL      string `json:"graphiql"`
+	Token         string `json:"token"`
+	Organization  string `json:"organization"`
+	Simulators    struct {
+		Stripe Simulator `json:"stripe"`
+		Togai  Simulator `json:"togai"`
+	} `json:"simulators"`
+}
+
+// Simulator is a stand-in for a vendor.
+type Simulator struct {
+	URL     string `json:"url"`
+	Key     string `json:"key"`
+	Account string `json:"-"`
+}
+
+// Tell connects both apps, links both flows, and walks a customer through them each way. Its error says what did not
+// come as it should.
+func Tell(ctx context.Context, out *Paper, stage Stage) error {
+	api := client{stage.GraphQL, stage.Token}
+	var conns map[string]connection
+	if err := out.Step("Connections", func() (note string, err error) {
+		conns, err = connect(ctx, api, stage)
+		return "Stripe and Togai, test data", err
+	}); err != nil {
+		return err
+	}
+	if err := out.Step("Flows", func() (string, error) {
+		return "customers in, accounts out", link(ctx, api, conns)
+	}); err != nil {
+		return err
+	}
+	feed, err := api.follow(ctx, stage.Subscriptions)
+	if err != nil {
+		return fmt.Errorf("following the runs: %w", err)
+	}
+	defer feed.close()
+	w := walk{out: out, api: api, feed: feed, stage: stage}
+	return errors.Join(w.customerIn(ctx), w.accountOut(ctx))
+}
+
+// Invite says where to go on.
+func Invite(out *Paper, stage Stage) {
+	out.Title("It stays up", "Ctrl-C ends it")
+	out.Field("GraphiQL", stage.GraphiQL)
+	out.Field("GraphQL", stage.GraphQL)
+	out.Field("Live", stage.Subscriptions)
+	out.Field("Header", `{"Authorization": "Bearer `+stage.Token+`"}`)
+	out.Field("Stripe", stage.Simulators.Stripe.URL+"/_sim/state")
+	out.Field("Togai", stage.Simulators.Togai.URL+"/_sim/state")
+	out.Line("")
+}

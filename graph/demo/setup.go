@@ -1,0 +1,128 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+)
+
+// The names of what the demo makes, by which it finds it again.
+const (
+	stripeName = "Stripe (simulated)"
+	togaiName  = "Togai (simulated)"
+	linkName   = "Demo"
+)
+
+// togaiSecret signs what the simulator of Togai sends.
+const togaiSecret = "tieline-demo-signing-secret"
+
+type connection struct {
+	ID          string
+	Name        string
+	State       string
+	StateReason string
+	Webhook     *struct{ State, URL, Error string }
+}
+
+const connectionFields = "id name state stateReason webhook { state url error }"
+
+// connect makes the connections by app, or finds those of an earlier dev and gives them their credentials anew: the
+// simulators have forgotten the webhooks since.
+func connect(ctx context.Context, api client, stage Stage) (map[string]connection, error) {
+	var data struct {
+		Connections struct{ Nodes []connection }
+	}
+	if err := api.do(ctx, "{ connections(first: 100) { nodes { "+connectionFields+" } } }", nil, &data); err != nil {
+		return nil, err
+	}
+	known := map[string]connection{}
+	for _, c := range data.Connections.Nodes {
+		known[c.Name] = c
+	}
+	out := map[string]connection{}
+	for app, input := range map[string]map[string]any{
+		"stripe": {"name": stripeName, "credentials": map[string]string{"api_key": stage.Simulators.Stripe.Key}},
+		"togai": {"name": togaiName, "webhookSecret": togaiSecret, "credentials": map[string]string{
+			"environment": "sandbox", "api_token": stage.Simulators.Togai.Key, "organization_id": stage.Simulators.Togai.Account,
+		}},
+	} {
+		field := "createConnection"
+		if c, ok := known[input["name"].(string)]; ok {
+			field, input["id"] = "updateConnection", c.ID
+		} else {
+			input["app"] = app
+		}
+		var payload struct{ Connection connection }
+		if err := api.mutate(ctx, field, "connection { "+connectionFields+" }", input, &payload); err != nil {
+			return nil, err
+		}
+		c := payload.Connection
+		if c.State != "ACTIVE" || c.Webhook == nil || c.Webhook.State == "MISSING" {
+			return nil, fmt.Errorf("%s is %s: %s %+v", c.Name, c.State, c.StateReason, c.Webhook)
+		}
+		out[app] = c
+	}
+	// Togai has no API for webhooks: a person enters the address in its console.
+	return out, stage.Simulators.Togai.call(ctx, "targets", map[string]any{
+		"organization": stage.Simulators.Togai.Account, "url": out["togai"].Webhook.URL, "secret": togaiSecret, "types": []string{"account.created"},
+	}, &struct{}{})
+}
+
+type flow struct {
+	ID, Key string
+	Trigger endpoint
+	Steps   []struct {
+		Key    string
+		Action endpoint
+	}
+	Links struct {
+		Nodes []struct {
+			ID, Name string
+			Enabled  bool
+		}
+	}
+}
+
+type endpoint struct{ App struct{ Key string } }
+
+// link binds both flows to the connections and switches them on, where an earlier dev has not.
+func link(ctx context.Context, api client, conns map[string]connection) error {
+	var data struct{ Flows struct{ Nodes []flow } }
+	if err := api.do(ctx, `{ flows(first: 100) { nodes {
+		id key trigger { app { key } } steps { key action { app { key } } } links(first: 10) { nodes { id name enabled } }
+	} } }`, nil, &data); err != nil {
+		return err
+	}
+	want := map[string]bool{customersIn: true, accountsOut: true}
+	for _, f := range data.Flows.Nodes {
+		if !want[f.Key] {
+			continue
+		}
+		delete(want, f.Key)
+		id, enabled, err := f.link(ctx, api, conns)
+		if err == nil && !enabled {
+			err = api.mutate(ctx, "enableFlowLink", "flowLink { id }", map[string]any{"id": id}, &struct{}{})
+		}
+		if err != nil {
+			return fmt.Errorf("linking %s: %w", f.Key, err)
+		}
+	}
+	if len(want) > 0 {
+		return fmt.Errorf("flows are missing: %v", want)
+	}
+	return nil
+}
+
+func (f flow) link(ctx context.Context, api client, conns map[string]connection) (id string, enabled bool, err error) {
+	for _, l := range f.Links.Nodes {
+		if l.Name == linkName {
+			return l.ID, l.Enabled, nil
+		}
+	}
+	slots := []map[string]string{{"key": "trigger", "connectionId": conns[f.Trigger.App.Key].ID}}
+	for _, s := range f.Steps {
+		slots = append(slots, map[string]string{"key": s.Key, "connectionId": conns[s.Action.App.Key].ID})
+	}
+	var payload struct{ FlowLink struct{ ID string } }
+	err = api.mutate(ctx, "createFlowLink", "flowLink { id }", map[string]any{"flowId": f.ID, "name": linkName, "connections": slots}, &payload)
+	return payload.FlowLink.ID, false, err
+}

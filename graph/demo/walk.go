@@ -1,0 +1,240 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The keys of the flows that the walk is about.
+const (
+	customersIn = "stripe.customers_in"
+	accountsOut = "stripe.accounts_out"
+)
+
+// update is a message of the feed.
+type update struct {
+	Change struct {
+		State         string
+		WaitingReason string
+		Step          string
+		StepState     string
+	}
+	Run *run
+}
+
+type run struct {
+	ID         string
+	Record     string
+	RecordName string
+	State      string
+	Flow       struct{ Key string }
+	Error      *struct{ Message string }
+	Steps      []step
+	Cause      *struct {
+		ID, Key string
+		Run     *struct{ ID string }
+	}
+}
+
+type step struct {
+	Key    string
+	Reason string
+	Action *struct {
+		Name string
+		App  struct{ Name string }
+	}
+	Error *struct{ Message string }
+}
+
+// walk is one customer's way.
+type walk struct {
+	out   *Paper
+	api   client
+	feed  *feed
+	stage Stage
+	begun time.Time
+}
+
+// customerIn makes a customer in Stripe, as a person would, and waits for it in Togai.
+func (w *walk) customerIn(ctx context.Context) error {
+	who := person{"Ada Lovelace", unique("ada")}
+	w.begin("A person makes a customer in Stripe")
+	var made struct{ ID string }
+	err := w.stage.Simulators.Stripe.call(ctx, "customers", map[string]any{
+		"account": w.stage.Simulators.Stripe.Account, "params": map[string]any{"name": who.Name, "email": who.Email},
+	}, &made)
+	if err != nil {
+		return err
+	}
+	w.say("Stripe", "customer "+made.ID, who.Name)
+	if err := w.follow(ctx, customersIn, made.ID, accountsOut); err != nil {
+		return err
+	}
+	return w.conclude(ctx, who, "stripe", "customer", made.ID)
+}
+
+// accountOut makes an account in Togai and waits for it in Stripe.
+func (w *walk) accountOut(ctx context.Context) error {
+	who := person{"Grace Hopper", unique("grace")}
+	w.begin("A person makes an account in Togai")
+	var made struct{ ID string }
+	id, _, _ := strings.Cut(who.Email, "@")
+	err := w.stage.Simulators.Togai.call(ctx, "accounts", map[string]any{
+		"organization": w.stage.Simulators.Togai.Account, "account": map[string]any{"id": id, "name": who.Name, "primaryEmail": who.Email},
+	}, &made)
+	if err != nil {
+		return err
+	}
+	w.say("Togai", "account "+made.ID, who.Name)
+	if err := w.follow(ctx, accountsOut, made.ID, customersIn); err != nil {
+		return err
+	}
+	return w.conclude(ctx, who, "togai", "account", made.ID)
+}
+
+func (w *walk) begin(title string) {
+	w.out.Title(title, "")
+	w.begun = time.Now()
+}
+
+func (w *walk) say(who, what, note string) { w.out.Moment(time.Since(w.begun), who, what, note) }
+
+// follow prints what happens to a record until its run of one flow has succeeded, and the other flow has recognised the
+// echo of what that wrote.
+func (w *walk) follow(ctx context.Context, there, record, back string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var first, echo string // the runs' ids
+	var done, suppressed bool
+	for !done || !suppressed {
+		u, err := w.feed.next(ctx)
+		if err != nil {
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = fmt.Errorf("not within %s", patience)
+			}
+			return fmt.Errorf("waiting for %s of %s, and for its echo: %w", short(there), record, err)
+		}
+		r := u.Run
+		switch {
+		case r == nil:
+			continue
+		case r.Flow.Key == there && r.Record == record:
+			first = r.ID
+			done = done || u.Change.State == "SUCCEEDED"
+		case r.Flow.Key == back && r.Cause != nil && r.Cause.Run != nil && r.Cause.Run.ID == first:
+			if echo == "" {
+				w.say(short(back), "hears of "+r.Record, "an echo of "+r.Cause.ID+", which "+short(there)+" wrote")
+			}
+			echo = r.ID
+			suppressed = suppressed || u.Change.State == "SUPPRESSED"
+		default: // somebody else's
+			continue
+		}
+		w.show(u)
+		switch u.Change.State {
+		case "FAILED", "CANCELLED":
+			why := ""
+			if r.Error != nil {
+				why = ": " + r.Error.Message
+			}
+			return fmt.Errorf("%s of %s is %s%s", short(r.Flow.Key), r.Record, u.Change.State, why)
+		}
+		if r.ID == echo && u.Change.State == "SUCCEEDED" {
+			return fmt.Errorf("%s took our own write for news", short(back))
+		}
+	}
+	return nil
+}
+
+// show prints one change.
+func (w *walk) show(u update) {
+	c, note := u.Change, ""
+	if c.Step == "" {
+		if c.State == "WAITING" {
+			note = "for " + strings.ToLower(c.WaitingReason)
+		}
+		w.say(short(u.Run.Flow.Key), "run "+strings.ToLower(c.State), note)
+		return
+	}
+	for _, s := range u.Run.Steps {
+		if s.Key != c.Step {
+			continue
+		}
+		if s.Action != nil {
+			note = s.Action.Name + " · " + s.Action.App.Name
+		}
+		switch {
+		case c.StepState == "ADOPTED" && s.Reason != "":
+			note = s.Reason
+		case c.StepState == "FAILED" && s.Error != nil:
+			note = s.Error.Message
+		}
+	}
+	w.say(short(u.Run.Flow.Key), "  "+c.Step+" "+strings.ToLower(c.StepState), note)
+}
+
+// conclude shows the mapping, and counts what the vendors hold.
+func (w *walk) conclude(ctx context.Context, who person, app, entity, id string) error {
+	took := time.Since(w.begun)
+	type mapping struct {
+		ID    string
+		Slots []struct {
+			VendorAccount struct{ App struct{ Name string } }
+			Entity        string
+			ExternalID    string
+		}
+	}
+	var data struct {
+		Mapping *struct {
+			mapping
+			Parent *mapping
+		}
+	}
+	const fields = "id slots { vendorAccount { app { name } } entity externalId }"
+	err := w.api.do(ctx, `query($app: String!, $entity: String!, $id: String!) {
+		mapping: mappingByExternalId(app: $app, entity: $entity, externalId: $id) { `+fields+` parent { `+fields+` } }
+	}`, map[string]any{"app": app, "entity": entity, "id": id}, &data)
+	if err != nil {
+		return err
+	}
+	if data.Mapping == nil {
+		return fmt.Errorf("%s %s has no mapping", entity, id)
+	}
+	w.out.Line("")
+	all := []mapping{data.Mapping.mapping}
+	if data.Mapping.Parent != nil {
+		all = append(all, *data.Mapping.Parent)
+	}
+	for _, m := range all {
+		for _, s := range m.Slots {
+			w.out.Field(s.VendorAccount.App.Name, s.Entity+" "+s.ExternalID)
+		}
+	}
+	customers, err := w.stage.stripeCustomers(ctx, who)
+	if err != nil {
+		return err
+	}
+	accounts, err := w.stage.togaiAccounts(ctx, who)
+	if err != nil {
+		return err
+	}
+	if customers != 1 || accounts != 1 {
+		return fmt.Errorf("%s is there %d times in Stripe and %d times in Togai, instead of once each", who.Name, customers, accounts)
+	}
+	w.out.Done("once in Stripe, once in Togai, linked", took)
+	return nil
+}
+
+// short is a flow's key as people say it: customers in.
+func short(key string) string {
+	_, name, _ := strings.Cut(key, ".")
+	return strings.ReplaceAll(name, "_", " ")
+}
+
+// unique is an address that no earlier walk used.
+func unique(name string) string {
+	return fmt.Sprintf("%s-%s@example.com", name, time.Now().UTC().Format("20060102-150405.000"))
+}

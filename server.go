@@ -1,0 +1,849 @@
+// Tieline keeps what a billing team makes in one app, linked, in the others. This file is its commands, its settings and
+// its wiring, and the only one that knows every package.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"tieline/connectors/catalog"
+	"tieline/connectors/stripe/stripesim"
+	"tieline/connectors/togai/togaisim"
+	"tieline/db"
+	"tieline/db/embedded"
+	"tieline/db/migrations"
+	"tieline/db/notify"
+	"tieline/db/seal"
+	"tieline/graph"
+	"tieline/graph/auth"
+	"tieline/graph/demo"
+	"tieline/graph/model"
+	"tieline/jobs"
+	"tieline/jobs/flow"
+	"tieline/jobs/intake"
+)
+
+const (
+	apiRole, workerRole = "api", "worker"
+
+	startWithin  = 5 * time.Minute // for an embedded Postgres, its download included
+	headerWithin = 10 * time.Second
+	idleAfter    = 2 * time.Minute
+	pingWithin   = 2 * time.Second
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends us at once
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run is a whole process: 0 when all went well, 1 when it failed, 2 when it was asked wrongly. tune may change the engine
+// before it starts; only tests do.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer, tune ...func(*flow.Engine)) int {
+	var c commands
+	env, helped := newEnvironment(environ), false
+	parser := kong.Must(&c, kong.Name("tieline"), kong.Description("What is made in one billing app appears, linked, in the others."),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Resolvers(kong.ResolverFunc(env.resolve)), kong.ValueFormatter(withSetting), kong.BindTo(ctx, (*context.Context)(nil)))
+	chosen, err := parser.Parse(args)
+	if helped {
+		return 0
+	}
+	p := &process{stdout: stdout, stderr: stderr, tune: tune}
+	var bad []string
+	if p.config, bad = c.Settings.check(env); err != nil {
+		bad = append([]string{err.Error()}, bad...)
+	} else if chosen.Command() == "serve" && p.keys == nil && env[keysSetting] == "" {
+		bad = append(bad, keysSetting+" is missing: keys that seal credentials, as id:base64 of 32 bytes each. "+
+			`Make one with: echo "k1:$(openssl rand -base64 32)"`)
+	}
+	if bad = append(bad, env.unknown(parser.Model)...); len(bad) > 0 && (err != nil || chosen.Command() != "schema") {
+		fmt.Fprintf(stderr, "tieline: %s\n", strings.Join(bad, "\ntieline: "))
+		return 2
+	}
+	p.log = slog.New(logTo(stderr, slog.LevelInfo))
+	if err = errors.Join(chosen.Run(p), p.stop(ctx)); err != nil {
+		fmt.Fprintln(stderr, "tieline:", err)
+		return 1
+	}
+	return 0
+}
+
+// commands are what the first argument chooses from.
+type commands struct {
+	Settings settings `embed:""`
+
+	Dev     dev     `cmd:"" help:"Start everything on this machine and walk a customer through the apps."`
+	Serve   serve   `cmd:"" help:"Serve the API and work on runs."`
+	Migrate migrate `cmd:"" help:"Bring the database to this version's schema."`
+	Token   struct {
+		Create tokenCreate `cmd:"" help:"Make an API token, and an organization if asked, and print the token."`
+	} `cmd:"" help:"API tokens."`
+	Schema schema `cmd:"" help:"Print the GraphQL schema."`
+}
+
+// settings are flags that also read the environment.
+type settings struct {
+	DatabaseURL string   `setting:"DATABASE_URL" placeholder:"URL" help:"Postgres 15 or later. Unset: an embedded one in the data directory."`
+	DataDir     string   `setting:"TIELINE_DATA_DIR" placeholder:"DIR" help:"Where the embedded Postgres and dev keep their files."`
+	PostgresBin string   `setting:"TIELINE_POSTGRES_BIN" placeholder:"DIR" help:"Holds initdb and postgres, for the embedded Postgres. Unset: found, else downloaded."`
+	Addr        string   `setting:"TIELINE_ADDR" default:"127.0.0.1:8080" help:"Where to listen for the API and webhooks (${default})."`
+	OpsAddr     string   `setting:"TIELINE_OPS_ADDR" default:"127.0.0.1:8081" help:"Where to listen for operators: profiles (${default})."`
+	PublicURL   string   `setting:"TIELINE_PUBLIC_URL" placeholder:"URL" help:"What vendors call: webhook addresses are built from it."`
+	Origins     []string `setting:"TIELINE_ORIGINS" placeholder:"ORIGIN" help:"Web pages that may call the API, as https://console.example.com."`
+	StripeURL   string   `setting:"TIELINE_STRIPE_URL" placeholder:"URL" help:"Stripe's API; point it at a simulator to try things out."`
+	TogaiURL    string   `setting:"TIELINE_TOGAI_URL" placeholder:"URL" help:"Togai's API; point it at a simulator to try things out."`
+	StopWithin  string   `setting:"TIELINE_STOP_WITHIN" default:"20s" help:"How long a stopping process lets work finish (${default})."`
+}
+
+// keysSetting is no flag: everybody on a machine can read arguments.
+const keysSetting = "TIELINE_KEYS"
+
+// config is settings that were found good.
+type config struct {
+	databaseURL, dataDir, postgresBin string
+	addr, opsAddr                     string
+	publicURL                         string
+	origins                           []string
+	urls                              map[string]string // by app
+	keys                              *seal.Keys
+	stopWithin                        time.Duration
+}
+
+// check reads settings and says all that is wrong with them.
+func (s settings) check(env environment) (c config, bad []string) {
+	wrong := func(setting, format string, args ...any) {
+		bad = append(bad, setting+" "+fmt.Sprintf(format, args...))
+	}
+	c = config{databaseURL: s.DatabaseURL, postgresBin: s.PostgresBin, addr: s.Addr, opsAddr: s.OpsAddr, urls: map[string]string{}}
+	for setting, addr := range map[string]string{"TIELINE_ADDR": s.Addr, "TIELINE_OPS_ADDR": s.OpsAddr} {
+		if _, port, err := net.SplitHostPort(addr); err != nil || strings.Trim(port, "0123456789") != "" || port == "" {
+			wrong(setting, "is %q and should be host:port, such as 127.0.0.1:8080", addr)
+		}
+	}
+	root := func(setting, given string) string {
+		u, err := url.Parse(given)
+		if given != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil) {
+			wrong(setting, "should be a URL such as https://tieline.example.com") // not shown: it may hold a password
+		}
+		return strings.TrimRight(given, "/")
+	}
+	c.publicURL = root("TIELINE_PUBLIC_URL", s.PublicURL)
+	c.urls["stripe"], c.urls["togai"] = root("TIELINE_STRIPE_URL", s.StripeURL), root("TIELINE_TOGAI_URL", s.TogaiURL)
+	for _, o := range s.Origins {
+		c.origins = append(c.origins, root("TIELINE_ORIGINS", strings.TrimSpace(o)))
+	}
+	var err error
+	if c.stopWithin, err = time.ParseDuration(s.StopWithin); err != nil || c.stopWithin <= 0 {
+		wrong("TIELINE_STOP_WITHIN", "is %q and should be a duration such as 20s", s.StopWithin)
+	}
+	if text := env[keysSetting]; text != "" {
+		if c.keys, err = seal.Parse(text); err != nil {
+			wrong(keysSetting, "cannot be used: %s", err)
+		}
+	}
+	if c.dataDir = s.DataDir; c.dataDir == "" {
+		c.dataDir, _, err = embedded.Dirs("tieline")
+	} else {
+		c.dataDir, err = filepath.Abs(c.dataDir)
+	}
+	if err != nil {
+		wrong("TIELINE_DATA_DIR", "is needed: %s", err)
+	}
+	slices.Sort(bad)
+	return c, bad
+}
+
+// environment is what the process was started with. An empty variable is an unset one.
+type environment map[string]string
+
+func newEnvironment(environ []string) environment {
+	env := environment{}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		env[name] = value
+	}
+	return env
+}
+
+// resolve gives kong the value of a flag that the command line does not have.
+func (e environment) resolve(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+	if v := e[f.Tag.Get("setting")]; v != "" {
+		return v, nil
+	}
+	return nil, nil
+}
+
+// unknown says which variables look like settings and are none.
+func (e environment) unknown(app *kong.Application) (bad []string) {
+	known := []string{keysSetting}
+	for _, f := range app.Flags {
+		if s := f.Tag.Get("setting"); s != "" {
+			known = append(known, s)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e)) {
+		if !strings.HasPrefix(name, "TIELINE_") || slices.Contains(known, name) {
+			continue
+		}
+		closest := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
+		if distance(name, closest) <= len(name)/3 {
+			bad = append(bad, fmt.Sprintf("%s is no setting. Is %s meant?", name, closest))
+		} else {
+			bad = append(bad, fmt.Sprintf("%s is no setting. There are %s.", name, strings.Join(known, ", ")))
+		}
+	}
+	return bad
+}
+
+// distance is how many letters must be changed, added or taken away to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0]++
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func withSetting(v *kong.Value) string {
+	if s := v.Tag.Get("setting"); s != "" {
+		return v.Help + " [" + s + "]"
+	}
+	return v.Help
+}
+
+// process is one run of the program.
+type process struct {
+	config
+	stdout, stderr io.Writer
+	log            *slog.Logger
+	tune           []func(*flow.Engine)
+	stops          []func(context.Context) error // last first
+}
+
+func (p *process) onStop(f func(context.Context) error) { p.stops = append(p.stops, f) }
+
+// stop takes down what was built, the last first: subscriptions, HTTP, River, the feed, the pool, Postgres.
+func (p *process) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.stopWithin)
+	defer cancel()
+	var errs []error
+	for _, f := range slices.Backward(p.stops) {
+		errs = append(errs, f(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// within waits for f no longer than ctx lives.
+func within(ctx context.Context, what string, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%s did not stop in time", what)
+	}
+}
+
+// database opens the Postgres that DATABASE_URL names, else an embedded one, in which name is made if need be.
+func (p *process) database(ctx context.Context, name string) (*db.DB, error) {
+	address := p.databaseURL
+	if address == "" {
+		if err := p.makeDataDir(); err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, startWithin)
+		defer cancel()
+		pg, err := embedded.Start(ctx, embedded.Config{Dir: filepath.Join(p.dataDir, "postgres"), Bin: p.postgresBin, Log: p.stderr})
+		if err != nil {
+			return nil, err
+		}
+		p.onStop(func(context.Context) error { return pg.Stop() })
+		if err := makeDatabase(ctx, pg.URL("postgres"), name); err != nil {
+			return nil, err
+		}
+		address = pg.URL(name)
+	}
+	d, err := db.Open(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	p.onStop(func(ctx context.Context) error { return within(ctx, "the database pool", d.Close) })
+	return d, nil
+}
+
+// makeDataDir makes the data directory. As root, Postgres runs under another account, which must get through to its own.
+func (p *process) makeDataDir() error {
+	if err := os.MkdirAll(filepath.Dir(p.dataDir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(p.dataDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(p.dataDir)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(p.dataDir, info.Mode().Perm()|0o011)
+}
+
+func makeDatabase(ctx context.Context, admin, name string) error {
+	conn, err := pgx.Connect(ctx, admin)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && (e.Code == "42P04" || e.Code == "23505") { // it exists, or another process was faster
+		return nil
+	}
+	return err
+}
+
+// engine is the part that every command shares: it runs nothing by itself.
+func (p *process) engine(d *db.DB) (*flow.Engine, error) {
+	apps, err := catalog.New()
+	if err != nil {
+		return nil, err
+	}
+	e := &flow.Engine{DB: d, Apps: apps, Keys: p.keys, Log: p.log, URLs: p.urls, PublicURL: p.publicURL}
+	for _, t := range p.tune {
+		t(e)
+	}
+	return e, nil
+}
+
+// site is a process that serves.
+type site struct {
+	failed chan error  // what broke
+	ready  atomic.Bool // whether a load balancer should send requests here
+}
+
+// serve builds a serving process from its leaves up and returns when it serves. What it built is taken down by stop.
+func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, roles ...string) (*site, error) {
+	s := &site{failed: make(chan error, 4)}
+	api, worker := slices.Contains(roles, apiRole), slices.Contains(roles, workerRole)
+
+	e, err := p.engine(d)
+	if err != nil {
+		return nil, err
+	}
+	in := intake.New(e)
+	work, err := jobs.New(jobs.Config{DB: d, Engine: e, Door: in, Log: p.log, InsertOnly: !worker, SoftStop: p.stopWithin / 2})
+	if err != nil {
+		return nil, err
+	}
+	orgs, err := db.Organizations(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range orgs {
+		if err := e.Ship(ctx, o.OrgID); err != nil {
+			return nil, err
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", alive)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), pingWithin)
+		defer cancel()
+		if !s.ready.Load() || d.Pool.Ping(ctx) != nil {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		alive(w, r)
+	})
+	var edge *graph.Handler
+	if api {
+		if edge, err = p.edge(ctx, e, in, s); err != nil {
+			return nil, err
+		}
+		mux.Handle("/graphql", edge)
+		mux.Handle("GET /graphiql", graph.Playground("/graphql"))
+		mux.HandleFunc("GET /schema.graphql", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = io.WriteString(w, graph.SDL())
+		})
+		mux.Handle(intake.Path, in)
+	}
+	// Jobs end by stop, in their turn, not by the signal.
+	if err := work.Start(context.WithoutCancel(ctx)); err != nil {
+		return nil, err
+	}
+	p.onStop(work.Stop)
+	p.serveHTTP(s, ops, operators())
+	p.serveHTTP(s, front, mux)
+	if edge != nil {
+		p.onStop(edge.Close)
+	}
+	s.ready.Store(true)
+	p.onStop(func(context.Context) error { s.ready.Store(false); return nil })
+	return s, nil
+}
+
+// edge is GraphQL, with the feed its subscriptions read from.
+func (p *process) edge(ctx context.Context, e *flow.Engine, door flow.Door, s *site) (*graph.Handler, error) {
+	wake := notify.New(e.DB.Pool, p.log, db.ChangesChannel)
+	feed := graph.NewFeed(e.DB, wake, p.log)
+	p.background(ctx, s, wake.Run)
+	p.background(ctx, s, feed.Run)
+	return graph.New(graph.Config{
+		Resolvers: graph.NewResolvers(e.DB, e, door, feed), Verifier: auth.Tokens{DB: e.DB, Log: p.log}, Log: p.log, Origins: p.origins,
+	})
+}
+
+// background runs f until stop.
+func (p *process) background(ctx context.Context, s *site, f func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			s.failed <- err
+		}
+	}()
+	p.onStop(func(ctx context.Context) error {
+		cancel()
+		return within(ctx, "the feed", func() error { <-done; return nil })
+	})
+}
+
+func (p *process) serveHTTP(s *site, l net.Listener, h http.Handler) {
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: headerWithin, IdleTimeout: idleAfter, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
+	}
+	go func() {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- err
+		}
+	}()
+	p.onStop(func(ctx context.Context) error {
+		if err := srv.Shutdown(ctx); err != nil {
+			return errors.Join(fmt.Errorf("requests did not end in time: %w", err), srv.Close())
+		}
+		return nil
+	})
+}
+
+// operators is what TIELINE_OPS_ADDR shows.
+func operators() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", alive)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func alive(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
+
+// listen takes an address. When it is one of spare and taken, any port will do.
+func (p *process) listen(addr string, spare ...string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) && slices.Contains(spare, addr) {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening at %s: %w", addr, err)
+	}
+	p.onStop(func(context.Context) error { l.Close(); return nil }) // in case that nothing comes to serve it
+	return l, nil
+}
+
+// local is how this machine reaches an address that it listens at.
+func local(a net.Addr) string {
+	host, port, _ := net.SplitHostPort(a.String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// wait returns when the process is asked to end, or can go on no longer.
+func (s *site) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-s.failed:
+		return err
+	}
+}
+
+type serve struct {
+	Roles []string `enum:"api,worker" default:"api,worker" help:"What this process does: api, worker or both."`
+}
+
+// Run serves until the process is asked to end.
+func (c *serve) Run(ctx context.Context, p *process) error {
+	d, err := p.database(ctx, "tieline")
+	if err != nil {
+		return err
+	}
+	if err := p.migrated(ctx, d); err != nil {
+		return err
+	}
+	front, err := p.listen(p.addr)
+	if err != nil {
+		return err
+	}
+	ops, err := p.listen(p.opsAddr)
+	if err != nil {
+		return err
+	}
+	s, err := p.serve(ctx, d, front, ops, c.Roles...)
+	if err != nil {
+		return err
+	}
+	p.log.InfoContext(ctx, "serving", "addr", front.Addr().String(), "ops_addr", ops.Addr().String(), "roles", c.Roles)
+	err = s.wait(ctx)
+	p.log.InfoContext(ctx, "stopping", "within", p.stopWithin)
+	return err
+}
+
+// migrated migrates a database of our own. Of another one the operator decides when.
+func (p *process) migrated(ctx context.Context, d *db.DB) error {
+	if p.databaseURL == "" {
+		return migrations.Up(ctx, d.Pool, nil)
+	}
+	pending, err := migrations.Pending(ctx, d.Pool)
+	if err != nil || len(pending) == 0 {
+		return err
+	}
+	return fmt.Errorf("the database lacks %s: run tieline migrate first", strings.Join(pending, ", "))
+}
+
+type migrate struct{}
+
+// Run applies what is missing.
+func (*migrate) Run(ctx context.Context, p *process) error {
+	d, err := p.database(ctx, "tieline")
+	if err != nil {
+		return err
+	}
+	steps := 0
+	if err := migrations.Up(ctx, d.Pool, func(step string) { steps++; fmt.Fprintln(p.stdout, step) }); err != nil {
+		return err
+	}
+	if steps == 0 {
+		fmt.Fprintln(p.stdout, "nothing to do")
+	}
+	return nil
+}
+
+type tokenCreate struct {
+	Organization string        `required:"" help:"Whose token it is."`
+	New          bool          `help:"Make the organization."`
+	Name         string        `default:"command line" help:"What uses the token."`
+	Scopes       string        `default:"read" help:"What it may do: read, write, trigger, admin."`
+	Expires      time.Duration `placeholder:"DURATION" help:"When it ends by itself, as 720h. Unset: never."`
+}
+
+// Run prints the token, which is kept nowhere.
+func (c *tokenCreate) Run(ctx context.Context, p *process) error {
+	scopes, err := auth.ParseScopes(c.Scopes)
+	if err != nil {
+		return err
+	}
+	d, err := p.database(ctx, "tieline")
+	if err != nil {
+		return err
+	}
+	if err := p.migrated(ctx, d); err != nil {
+		return err
+	}
+	org, err := p.organization(ctx, d, c.Organization, c.New)
+	if err != nil {
+		return err
+	}
+	var expires time.Time
+	if c.Expires > 0 {
+		expires = time.Now().Add(c.Expires)
+	}
+	secret, row := auth.NewToken(org.OrgID, c.Name, scopes, expires)
+	if err := db.AddToken(ctx, d, row); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.stdout, secret)
+	return nil
+}
+
+// organization finds one by name, or makes it, with the shipped flows.
+func (p *process) organization(ctx context.Context, d *db.DB, name string, make bool) (db.Organization, error) {
+	org, err := db.OrganizationNamed(ctx, d, name)
+	if !errors.Is(err, db.ErrNotFound) {
+		return org, err
+	}
+	if !make {
+		return org, fmt.Errorf("there is no organization %q; add --new to make it", name)
+	}
+	e, err := p.engine(d)
+	if err != nil {
+		return org, err
+	}
+	if org, err = db.CreateOrganization(ctx, d, name); err != nil {
+		return org, err
+	}
+	return org, e.Ship(ctx, org.OrgID)
+}
+
+type schema struct{}
+
+// Run prints the schema.
+func (*schema) Run(p *process) error {
+	_, err := io.WriteString(p.stdout, graph.SDL())
+	return err
+}
+
+// The simulators' credentials never change, so that the connections of an earlier dev find them again.
+const (
+	demoOrganization = "Demo"
+	demoStripe       = "acct_1TielineDemo"
+	demoStripeKey    = "sk_test_TielineDemo000000000000"
+	demoTogai        = "tieline-demo"
+	demoTogaiToken   = "tieline-demo-0000000000000000000000000000"
+)
+
+// devLock is held in the database by the one dev that uses it: connections are to its own simulators.
+const devLock = 0x7469656c64657631
+
+type dev struct {
+	Once bool `help:"End after the walk: with 0 when all went well, else 1."`
+}
+
+// Run starts everything, walks, and stays up.
+func (c *dev) Run(ctx context.Context, p *process) (err error) {
+	p.log = slog.New(logTo(p.stderr, slog.LevelWarn))
+	var (
+		d      *db.DB
+		s      *site
+		stripe *stripesim.Sim
+		togai  *togaisim.Sim
+		stage  demo.Stage
+		out    = demo.NewPaper(p.stdout, isTerminal(p.stdout))
+	)
+	out.Title("Tieline", "everything on this machine, with simulators of Stripe and Togai")
+	if err := out.Step("Postgres", func() (note string, err error) {
+		d, note, err = p.devDatabase(ctx)
+		return note, err
+	}); err != nil {
+		return err
+	}
+	if err := out.Step("Tables", func() (string, error) {
+		steps := 0
+		err := migrations.Up(ctx, d.Pool, func(string) { steps++ })
+		return fmt.Sprintf("%d migrations applied", steps), err
+	}); err != nil {
+		return err
+	}
+	if err := out.Step("Simulators", func() (string, error) {
+		if stripe, err = stripesim.Start("127.0.0.1:0", stripesim.WithAccount(demoStripe, demoStripeKey)); err != nil {
+			return "", err
+		}
+		p.onStop(func(context.Context) error { stripe.Close(); return nil })
+		if togai, err = togaisim.Start("127.0.0.1:0", togaisim.WithOrganization(demoTogai, demoTogaiToken)); err != nil {
+			return "", err
+		}
+		p.onStop(func(context.Context) error { togai.Close(); return nil })
+		p.urls = map[string]string{"stripe": stripe.URL, "togai": togai.URL}
+		return "Stripe at " + stripe.URL + ", Togai at " + togai.URL, nil
+	}); err != nil {
+		return err
+	}
+	if err := out.Step("Server", func() (string, error) {
+		front, err := p.listen(p.addr, "127.0.0.1:8080")
+		if err != nil {
+			return "", err
+		}
+		ops, err := p.listen(p.opsAddr, "127.0.0.1:8081")
+		if err != nil {
+			return "", err
+		}
+		at := "http://" + local(front.Addr())
+		p.publicURL = cmp.Or(p.publicURL, at)
+		if s, err = p.serve(ctx, d, front, ops, apiRole, workerRole); err != nil {
+			return "", err
+		}
+		stage, err = p.stage(ctx, d, at)
+		stage.Simulators.Stripe = demo.Simulator{URL: stripe.URL, Key: demoStripeKey, Account: demoStripe}
+		stage.Simulators.Togai = demo.Simulator{URL: togai.URL, Key: demoTogaiToken, Account: demoTogai}
+		return at, err
+	}); err != nil {
+		return err
+	}
+	err = errors.Join(demo.Tell(ctx, out, stage), p.keep("dev.json", stage))
+	if c.Once || ctx.Err() != nil {
+		return err
+	}
+	if err != nil { // what there is can be looked at
+		fmt.Fprintln(p.stderr, "tieline:", err)
+	}
+	demo.Invite(out, stage)
+	return errors.Join(err, s.wait(ctx))
+}
+
+// devDatabase opens a database that nothing but dev uses, and makes sure that no other dev does.
+func (p *process) devDatabase(ctx context.Context) (d *db.DB, note string, err error) {
+	if err := p.makeDataDir(); err != nil {
+		return nil, "", err
+	}
+	if p.keys == nil {
+		if p.keys, err = p.keptKeys(); err != nil {
+			return nil, "", err
+		}
+	}
+	if d, err = p.database(ctx, "tieline_dev"); err != nil {
+		return nil, "", err
+	}
+	conn, err := d.Pool.Acquire(ctx) // the lock lives as long as the connection
+	if err != nil {
+		return nil, "", err
+	}
+	lock := conn.Hijack()
+	p.onStop(lock.Close)
+	var mine bool
+	var version string
+	if err := lock.QueryRow(ctx, "SELECT pg_try_advisory_lock($1), split_part(current_setting('server_version'), ' ', 1)", int64(devLock)).Scan(&mine, &version); err != nil {
+		return nil, "", err
+	}
+	if !mine {
+		return nil, "", errors.New("another dev is using this database; set TIELINE_DATA_DIR to have one more")
+	}
+	if err := onlyDemo(ctx, lock); err != nil {
+		return nil, "", err
+	}
+	where := "of DATABASE_URL"
+	if p.databaseURL == "" {
+		where = "in " + p.dataDir
+	}
+	return d, version + " " + where, nil
+}
+
+// onlyDemo refuses a database that somebody works with: dev would send that work to its simulators.
+func onlyDemo(ctx context.Context, conn *pgx.Conn) error {
+	var others int
+	err := conn.QueryRow(ctx, "SELECT count(*) FROM organizations WHERE name <> $1", demoOrganization).Scan(&others)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42P01" { // an empty one
+		return nil
+	}
+	if err == nil && others > 0 {
+		err = errors.New("DATABASE_URL has organizations of other people, which dev would disturb; unset it or name an empty database")
+	}
+	return err
+}
+
+// keptKeys are the sealing keys of the data directory, which are made when there are none.
+func (p *process) keptKeys() (*seal.Keys, error) {
+	path := filepath.Join(p.dataDir, "keys")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		text = []byte(seal.Generate())
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	keys, err := seal.Parse(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return keys, nil
+}
+
+// stage is the demo's organization, and a token that earlier devs made where it still works.
+func (p *process) stage(ctx context.Context, d *db.DB, at string) (demo.Stage, error) {
+	stage := demo.Stage{
+		GraphQL: at + "/graphql", Subscriptions: "ws" + strings.TrimPrefix(at, "http") + "/graphql", GraphiQL: at + "/graphiql",
+	}
+	org, err := p.organization(ctx, d, demoOrganization, true)
+	if err != nil {
+		return stage, err
+	}
+	stage.Organization = model.OrganizationID.Of(org.OrgID)
+	var before demo.Stage
+	path := filepath.Join(p.dataDir, "dev.json")
+	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &before) == nil {
+		if err := os.Remove(path); err != nil { // its addresses are dead; whoever waits for it waits for the new one
+			return stage, err
+		}
+		if v, err := (auth.Tokens{DB: d, Log: p.log}).Verify(ctx, before.Token); err == nil && v.Org == org.OrgID && v.May(auth.Admin) {
+			stage.Token = before.Token
+			return stage, nil
+		}
+	}
+	secret, row := auth.NewToken(org.OrgID, "dev", []auth.Scope{auth.Admin}, time.Time{})
+	stage.Token = secret
+	return stage, db.AddToken(ctx, d, row)
+}
+
+// keep writes a file of the data directory that only we may read.
+func (p *process) keep(name string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(p.dataDir, name)
+	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// logTo writes text for people at a terminal, JSON for everything else.
+func logTo(w io.Writer, level slog.Level) slog.Handler {
+	opts := &slog.HandlerOptions{Level: level}
+	if isTerminal(w) {
+		return slog.NewTextHandler(w, opts)
+	}
+	return slog.NewJSONHandler(w, opts)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
