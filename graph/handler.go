@@ -58,6 +58,10 @@ func New(c Config) (*Handler, error) {
 	srv.SetQueryCache(documents{lru.New[*ast.QueryDocument](1000)})
 	srv.Use(shape{limits.Depth, limits.Fields})
 	srv.Use(extension.FixedComplexityLimit(limits.Complexity, complexity.WithFixedScalarValue(0)))
+	if r, ok := c.Resolvers.(*Resolvers); ok {
+		srv.AroundResponses(r.respond)
+		srv.AroundRootFields(r.resolveRoot)
+	}
 	srv.Use(extension.Introspection{}) // for those with a token: nobody else gets this far
 
 	h := &Handler{close: stop}

@@ -4,6 +4,9 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"github.com/google/uuid"
+
+	"tieline/db"
 	"tieline/graph/model"
 )
 
@@ -47,6 +50,26 @@ func (p pageArgs) window(list string) (window, error) {
 	return window{After: after, Before: before, Limit: int(size) + 1, Backward: p.Last != nil}, err
 }
 
+// rows is the page as a list of rows by id takes it. A key that is no id is of no list.
+func (w window) rows(list string) (db.Window, error) {
+	after, err := rowKey(list, w.After)
+	if err != nil {
+		return db.Window{}, err
+	}
+	before, err := rowKey(list, w.Before)
+	return db.Window{After: after, Before: before, Limit: w.Limit, Backward: w.Backward}, err
+}
+
+func rowKey(list, key string) (id db.ID, err error) {
+	if key == "" {
+		return id, nil
+	}
+	if id, err = uuid.Parse(key); err != nil || id == (db.ID{}) {
+		return id, badCursor(cursor(list, key))
+	}
+	return id, nil
+}
+
 // cursor is a position in a list: the sort key, and which list it is of. Clients take it as it is.
 func cursor(list, key string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(list + ":" + key))
@@ -59,9 +82,43 @@ func readCursor(list string, c *string) (string, error) {
 	text, err := base64.RawURLEncoding.DecodeString(*c)
 	key, ok := strings.CutPrefix(string(text), list+":")
 	if err != nil || !ok || key == "" {
-		return "", failf(BadUserInput, "%.40q is not a cursor of this list", *c)
+		return "", badCursor(*c)
 	}
 	return key, nil
+}
+
+func badCursor(c string) error { return failf(BadUserInput, "%.40q is not a cursor of this list", c) }
+
+// list is a list of rows by id: its name, the rows' ids, and how they are shown.
+type list[R, M any] struct {
+	name string
+	id   func(*R) db.ID
+	show func(R) (*M, error)
+}
+
+// page answers the arguments of a field by the rows that read finds for them.
+func (l list[R, M]) page(args pageArgs, read func(db.Window) ([]R, error)) (*model.Page[M], error) {
+	w, err := args.window(l.name)
+	if err != nil {
+		return nil, err
+	}
+	span, err := w.rows(l.name)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := read(span)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := all(rows, l.show)
+	if err != nil {
+		return nil, err
+	}
+	keys := make(map[*M]string, len(rows))
+	for i, n := range nodes {
+		keys[n] = l.id(&rows[i]).String()
+	}
+	return page(nodes, w, l.name, func(n *M) string { return keys[n] }), nil
 }
 
 // page makes a page of rows that a query read by w: in its order, the extra row at the end.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"tieline/db"
+	"tieline/jobs/flow"
 )
 
 const noteUse = time.Minute // last_used_at is no more exact than this, so that reading stays reading
@@ -59,6 +62,26 @@ func NewToken(org db.ID, name string, scopes []Scope, expires time.Time) (secret
 		row.Scopes[i] = string(s)
 	}
 	return secret, row
+}
+
+// MakeToken makes and keeps a token that a caller asks for. Its secret is not to be had again.
+func MakeToken(ctx context.Context, tx db.Tx, org db.ID, name string, may []Scope, expires time.Time) (id db.ID, secret string, err error) {
+	var bad flow.Problems
+	if name = strings.TrimSpace(name); name == "" || len(name) > 100 {
+		bad = append(bad, flow.Problem{Field: []string{"name"}, Code: flow.CodeInvalid, Message: "A name of 1 to 100 characters is needed."})
+	}
+	if len(may) == 0 {
+		bad = append(bad, flow.Problem{Field: []string{"scopes"}, Code: flow.CodeRequired, Message: "A token needs at least one scope."})
+	}
+	if !expires.IsZero() && !expires.After(time.Now()) {
+		bad = append(bad, flow.Problem{Field: []string{"expiresAt"}, Code: flow.CodeInvalid, Message: "This moment has passed."})
+	}
+	if len(bad) > 0 {
+		return id, "", bad
+	}
+	slices.Sort(may)
+	secret, row := NewToken(org, name, slices.Compact(may), expires)
+	return row.ID, secret, db.AddToken(ctx, tx, row)
 }
 
 func scopesOf(names []string) []Scope {

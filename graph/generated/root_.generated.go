@@ -1567,6 +1567,8 @@ input RunFilter {
   connectionId: ID
   """Only runs that this event started."""
   eventId: ID
+  """Only runs about this mapping's record."""
+  mappingId: ID
   """Only runs in this state."""
   state: RunState
 }

@@ -1191,7 +1191,7 @@ func unmarshalInputRunFilter(ctx context.Context, ec *executionContext, obj any)
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"flowId", "flowLinkId", "connectionId", "eventId", "state"}
+	fieldsInOrder := [...]string{"flowId", "flowLinkId", "connectionId", "eventId", "mappingId", "state"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1226,6 +1226,13 @@ func unmarshalInputRunFilter(ctx context.Context, ec *executionContext, obj any)
 				return it, err
 			}
 			it.EventID = data
+		case "mappingId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("mappingId"))
+			data, err := unmarshalOID2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.MappingID = data
 		case "state":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("state"))
 			data, err := unmarshalORunState2ᚖtielineᚋgraphᚋmodelᚐRunState(ctx, ec, v)

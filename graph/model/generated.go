@@ -711,6 +711,8 @@ type RunFilter struct {
 	ConnectionID *string `json:"connectionId,omitempty"`
 	// Only runs that this event started.
 	EventID *string `json:"eventId,omitempty"`
+	// Only runs about this mapping's record.
+	MappingID *string `json:"mappingId,omitempty"`
 	// Only runs in this state.
 	State *RunState `json:"state,omitempty"`
 }

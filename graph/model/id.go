@@ -3,6 +3,8 @@ package model
 import (
 	"strings"
 
+	"github.com/google/uuid"
+
 	"tieline/db"
 )
 
@@ -41,4 +43,22 @@ func (k Kind) Parse(id string) (db.ID, error) {
 func KindOf(id string) Kind {
 	prefix, _, _ := strings.Cut(id, "_")
 	return Kind(prefix)
+}
+
+// Find reads an id to look for. One that is malformed names nothing: it is as zero as no row's is.
+func (k Kind) Find(id string) db.ID {
+	out, _ := k.Parse(id)
+	return out
+}
+
+// Narrow reads an id that narrows a list. Without one nothing is narrowed, and one that is malformed leaves nothing.
+func (k Kind) Narrow(id *string) db.ID {
+	if id == nil {
+		return db.ID{}
+	}
+	out, err := k.Parse(*id)
+	if err != nil || out == (db.ID{}) {
+		return uuid.Max
+	}
+	return out
 }

@@ -1,0 +1,193 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// The reads below answer for many keys in one statement, each key that has something in the map. What was deleted is
+// found too where history leads to it.
+
+// byID reads rows by id.
+func byID[T any](ctx context.Context, idb bun.IDB, org ID, ids []ID, id func(*T) ID) (map[ID]T, error) {
+	var rows []T
+	err := idb.NewSelect().Model(&rows).Where("?TableAlias.org_id = ? AND ?TableAlias.id IN (?)", org, bun.List(ids)).Scan(ctx)
+	out := make(map[ID]T, len(rows))
+	for i := range rows {
+		out[id(&rows[i])] = rows[i]
+	}
+	return out, err
+}
+
+// under reads rows by what they belong to, in an order.
+func under[T any](ctx context.Context, idb bun.IDB, org ID, column string, keys []ID, order string, key func(*T) ID) (map[ID][]T, error) {
+	var rows []T
+	err := idb.NewSelect().Model(&rows).Where("?TableAlias.org_id = ? AND ?TableAlias.? IN (?)", org, bun.Ident(column), bun.List(keys)).
+		OrderExpr(order).Scan(ctx)
+	out := make(map[ID][]T, len(keys))
+	for i := range rows {
+		k := key(&rows[i])
+		out[k] = append(out[k], rows[i])
+	}
+	return out, err
+}
+
+// OrganizationsOf reads organizations: that of org, if it is asked for.
+func OrganizationsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Organization, error) {
+	var rows []Organization
+	err := idb.NewSelect().Model(&rows).Where("org_id = ? AND org_id IN (?)", org, bun.List(ids)).Scan(ctx)
+	out := map[ID]Organization{}
+	for _, o := range rows {
+		out[o.OrgID] = o
+	}
+	return out, err
+}
+
+// TokensOf reads tokens by id.
+func TokensOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Token, error) {
+	return byID(ctx, idb, org, ids, func(t *Token) ID { return t.ID })
+}
+
+// VendorAccountsOf reads vendor accounts by id.
+func VendorAccountsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]VendorAccount, error) {
+	return byID(ctx, idb, org, ids, func(v *VendorAccount) ID { return v.ID })
+}
+
+// FlowsOf reads flows by id.
+func FlowsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Flow, error) {
+	return byID(ctx, idb, org, ids, func(f *Flow) ID { return f.ID })
+}
+
+// NewestVersionsOf reads the newest published version of each flow.
+func NewestVersionsOf(ctx context.Context, idb bun.IDB, org ID, flows []ID) (map[ID]FlowVersion, error) {
+	var rows []FlowVersion
+	err := idb.NewSelect().Model(&rows).DistinctOn("fv.flow_id").Where("fv.org_id = ? AND fv.flow_id IN (?)", org, bun.List(flows)).
+		OrderExpr("fv.flow_id, fv.number DESC").Scan(ctx)
+	out := make(map[ID]FlowVersion, len(rows))
+	for _, v := range rows {
+		out[v.FlowID] = v
+	}
+	return out, err
+}
+
+// VersionNumbersOf reads the numbers of published versions by their ids.
+func VersionNumbersOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]int, error) {
+	var rows []FlowVersion
+	err := idb.NewSelect().Model(&rows).Column("id", "number").Where("org_id = ? AND id IN (?)", org, bun.List(ids)).Scan(ctx)
+	out := make(map[ID]int, len(rows))
+	for _, v := range rows {
+		out[v.ID] = v.Number
+	}
+	return out, err
+}
+
+// FlowLinksOf reads flow links by id, deleted ones too.
+func FlowLinksOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]FlowLink, error) {
+	return byID(ctx, idb, org, ids, func(l *FlowLink) ID { return l.ID })
+}
+
+// StepsByLink reads which connections the steps of links use.
+func StepsByLink(ctx context.Context, idb bun.IDB, org ID, links []ID) (map[ID][]FlowLinkStep, error) {
+	return under(ctx, idb, org, "flow_link_id", links, "step", func(s *FlowLinkStep) ID { return s.FlowLinkID })
+}
+
+// EventsOf reads events by id.
+func EventsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Event, error) {
+	return byID(ctx, idb, org, ids, func(e *Event) ID { return e.ID })
+}
+
+// OutcomesByEvent reads what became of events, oldest link first.
+func OutcomesByEvent(ctx context.Context, idb bun.IDB, org ID, events []ID) (map[ID][]EventOutcome, error) {
+	return under(ctx, idb, org, "event_id", events, "flow_link_id", func(o *EventOutcome) ID { return o.EventID })
+}
+
+// BodyKey says where an event's body is: bodies lie by time.
+type BodyKey struct {
+	Event ID
+	At    time.Time // received_at of the event
+}
+
+// BodiesOf reads the raw bodies of events that are still kept.
+func BodiesOf(ctx context.Context, idb bun.IDB, org ID, keys []BodyKey) (map[BodyKey][]byte, error) {
+	pairs, at := make([][]any, len(keys)), make(map[ID]time.Time, len(keys))
+	for i, k := range keys {
+		pairs[i], at[k.Event] = []any{k.Event, k.At}, k.At
+	}
+	var rows []struct {
+		EventID ID
+		Body    []byte
+	}
+	err := idb.NewSelect().Column("event_id", "body").Table("event_bodies").Where("org_id = ? AND (event_id, at) IN (?)", org, bun.List(pairs)).Scan(ctx, &rows)
+	out := make(map[BodyKey][]byte, len(rows))
+	for _, r := range rows {
+		out[BodyKey{r.EventID, at[r.EventID]}] = r.Body
+	}
+	return out, err
+}
+
+// RunsOf reads runs by id.
+func RunsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Run, error) {
+	return byID(ctx, idb, org, ids, func(r *Run) ID { return r.ID })
+}
+
+// StepsByRun reads the steps of runs, in order.
+func StepsByRun(ctx context.Context, idb bun.IDB, org ID, runs []ID) (map[ID][]Step, error) {
+	return under(ctx, idb, org, "run_id", runs, "position", func(s *Step) ID { return s.RunID })
+}
+
+// AttemptsByRun reads the calls made for runs, oldest first.
+func AttemptsByRun(ctx context.Context, idb bun.IDB, org ID, runs []ID) (map[ID][]Attempt, error) {
+	return under(ctx, idb, org, "run_id", runs, "id", func(a *Attempt) ID { return a.RunID })
+}
+
+// AttemptsByEffect reads the calls made for effects, oldest first.
+func AttemptsByEffect(ctx context.Context, idb bun.IDB, org ID, effects []ID) (map[ID][]Attempt, error) {
+	return under(ctx, idb, org, "effect_id", effects, "id", func(a *Attempt) ID { return a.EffectID })
+}
+
+// EffectsOf reads effects by id.
+func EffectsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Effect, error) {
+	return byID(ctx, idb, org, ids, func(e *Effect) ID { return e.ID })
+}
+
+// EffectsByRun reads what runs wrote, oldest first.
+func EffectsByRun(ctx context.Context, idb bun.IDB, org ID, runs []ID) (map[ID][]Effect, error) {
+	return under(ctx, idb, org, "run_id", runs, "id", func(e *Effect) ID { return e.RunID })
+}
+
+// MappingsOf reads mappings by id.
+func MappingsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Mapping, error) {
+	return byID(ctx, idb, org, ids, func(m *Mapping) ID { return m.ID })
+}
+
+// SlotsByMapping reads the slots of mappings.
+func SlotsByMapping(ctx context.Context, idb bun.IDB, org ID, mappings []ID) (map[ID][]Slot, error) {
+	return under(ctx, idb, org, "mapping_id", mappings, "claimed_at, entity, role", func(s *Slot) ID { return s.MappingID })
+}
+
+// SlotsByEffect reads the slots that effects claimed.
+func SlotsByEffect(ctx context.Context, idb bun.IDB, org ID, effects []ID) (map[ID][]Slot, error) {
+	return under(ctx, idb, org, "effect_id", effects, "entity, role", func(s *Slot) ID { return s.EffectID })
+}
+
+// MappingByRecord finds the mapping that holds a record of an app, in one vendor account when account is given.
+// ErrConflict says that several accounts hold such a record, in different mappings.
+func MappingByRecord(ctx context.Context, idb bun.IDB, org ID, app, entity, id string, account ID) (Mapping, error) {
+	var rows []Mapping
+	q := idb.NewSelect().Model(&rows).Where(`m.org_id = ?0 AND m.id IN (SELECT ms.mapping_id FROM mapping_slots ms
+		JOIN vendor_accounts va ON va.org_id = ms.org_id AND va.id = ms.vendor_account_id
+		WHERE ms.org_id = ?0 AND ms.external_id = ?1 AND ms.entity = ?2 AND va.app = ?3 AND (?4 OR ms.vendor_account_id = ?5))`,
+		org, id, entity, app, account == ID{}, account)
+	err := q.Limit(2).Scan(ctx)
+	switch {
+	case err != nil:
+		return Mapping{}, err
+	case len(rows) == 0:
+		return Mapping{}, ErrNotFound
+	case len(rows) > 1:
+		return Mapping{}, ErrConflict
+	}
+	return rows[0], nil
+}

@@ -1,0 +1,65 @@
+package db
+
+import (
+	"context"
+
+	"github.com/uptrace/bun"
+)
+
+// Window is a page of rows, newest first: those between two ids. Ids sort by time, so an id is a cursor.
+type Window struct {
+	After, Before ID   // exclusive; zero: no bound
+	Limit         int  // one more than is shown tells whether there is more
+	Backward      bool // from the end: the rows come oldest first
+}
+
+// of narrows a query to the page, by an id column.
+func (w Window) of(q *bun.SelectQuery, column string) *bun.SelectQuery {
+	id, order := bun.Safe(column), bun.Safe("DESC")
+	if w.After != (ID{}) {
+		q.Where("? < ?", id, w.After)
+	}
+	if w.Before != (ID{}) {
+		q.Where("? > ?", id, w.Before)
+	}
+	if w.Backward {
+		order = "ASC"
+	}
+	return q.OrderExpr("? ?", id, order).Limit(int64(w.Limit))
+}
+
+// page reads one page of an organization's rows. narrow may add conditions.
+func page[T any](ctx context.Context, idb bun.IDB, org ID, w Window, narrow func(*bun.SelectQuery)) ([]T, error) {
+	var rows []T
+	q := w.of(idb.NewSelect().Model(&rows).Where("?TableAlias.org_id = ?", org), "?TableAlias.id")
+	if narrow != nil {
+		narrow(q)
+	}
+	err := q.Scan(ctx)
+	return rows, err
+}
+
+// pages reads a page for each of many parents in one statement. keys is the SQL type of the parents' keys; narrow says
+// which rows are a parent's, whose key is p.key.
+func pages[K comparable, T any](ctx context.Context, idb bun.IDB, org ID, keys string, parents []K, w Window, narrow func(*bun.SelectQuery)) (map[K][]T, error) {
+	type child struct {
+		Of  K `bun:"of_key"`
+		Row T `bun:"embed:"`
+	}
+	var one []T
+	q := w.of(idb.NewSelect().Model(&one).Where("?TableAlias.org_id = ?", org), "?TableAlias.id")
+	narrow(q)
+	var rows []child
+	order := bun.Safe("DESC")
+	if w.Backward {
+		order = "ASC"
+	}
+	err := idb.NewSelect().ColumnExpr("p.key AS of_key, x.*").
+		TableExpr("unnest(ARRAY[?]::?[]) AS p (key)", bun.List(parents), bun.Safe(keys)).
+		Join("CROSS JOIN LATERAL (?) AS x", q).OrderExpr("x.id ?", order).Scan(ctx, &rows)
+	byParent := make(map[K][]T, len(parents))
+	for _, r := range rows {
+		byParent[r.Of] = append(byParent[r.Of], r.Row)
+	}
+	return byParent, err
+}

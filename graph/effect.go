@@ -1,0 +1,36 @@
+package graph
+
+import (
+	"context"
+
+	"tieline/db"
+	"tieline/graph/model"
+)
+
+func (r *Resolvers) effect(ctx context.Context, id db.ID) (*model.Effect, error) {
+	return one(ctx, r.load(ctx).effects, id, sure(model.NewEffect))
+}
+
+func (r queryResolver) Effect(ctx context.Context, id string) (*model.Effect, error) {
+	return r.effect(ctx, model.EffectID.Find(id))
+}
+
+func (r effectResolver) VendorAccount(ctx context.Context, e *model.Effect) (*model.VendorAccount, error) {
+	return r.vendorAccount(ctx, e.Row.VendorAccountID)
+}
+
+func (r effectResolver) Run(ctx context.Context, e *model.Effect) (*model.Run, error) {
+	return r.run(ctx, e.Row.RunID)
+}
+
+func (r effectResolver) Step(ctx context.Context, e *model.Effect) (*model.RunStep, error) {
+	return r.step(ctx, e.Row.RunID, e.Row.Step)
+}
+
+func (r effectResolver) Slots(ctx context.Context, e *model.Effect) ([]*model.MappingSlot, error) {
+	return many(ctx, r.load(ctx).effectSlots, e.Row.ID, model.NewSlot)
+}
+
+func (r effectResolver) Attempts(ctx context.Context, e *model.Effect) ([]*model.Attempt, error) {
+	return many(ctx, r.load(ctx).attempts, e.Row.ID, sure(model.NewAttempt))
+}

@@ -1,0 +1,61 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/vikstrous/dataloadgen"
+
+	"tieline/db"
+	"tieline/graph/model"
+)
+
+var events = list[db.Event, model.Event]{"events", func(e *db.Event) db.ID { return e.ID }, sure(model.NewEvent)}
+
+func (r *Resolvers) event(ctx context.Context, id db.ID) (*model.Event, error) {
+	return one(ctx, r.load(ctx).events, id, sure(model.NewEvent))
+}
+
+func (r queryResolver) Events(ctx context.Context, filter *model.EventFilter, first *int32, after *string, last *int32, before *string) (*model.EventConnection, error) {
+	f := db.EventFilter{Connection: model.ConnectionID.Narrow(given(filter).ConnectionID)}
+	return events.page(pageArgs{first, last, after, before}, func(w db.Window) ([]db.Event, error) {
+		return db.EventsPage(ctx, r.DB, organization(ctx), f, w)
+	})
+}
+
+func (r queryResolver) Event(ctx context.Context, id string) (*model.Event, error) {
+	return r.event(ctx, model.EventID.Find(id))
+}
+
+func (r eventResolver) Connection(ctx context.Context, e *model.Event) (*model.AppInstance, error) {
+	return r.connection(ctx, e.Row.ConnectionID)
+}
+
+func (r eventResolver) Trigger(ctx context.Context, e *model.Event) (*model.Trigger, error) {
+	c, err := r.connection(ctx, e.Row.ConnectionID)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	return r.apps.Trigger(c.App.Key, e.TriggerKey), nil
+}
+
+func (r eventResolver) Outcomes(ctx context.Context, e *model.Event) ([]*model.EventOutcome, error) {
+	return many(ctx, r.load(ctx).outcomes, e.Row.ID, sure(model.NewOutcome))
+}
+
+func (r eventResolver) Payload(ctx context.Context, e *model.Event) (json.RawMessage, error) {
+	body, err := r.load(ctx).bodies.Load(ctx, db.BodyKey{Event: e.Row.ID, At: e.ReceivedAt})
+	if errors.Is(err, dataloadgen.ErrNotFound) {
+		return nil, nil
+	}
+	return model.Body(body), err
+}
+
+func (r outcomeResolver) FlowLink(ctx context.Context, o *model.EventOutcome) (*model.FlowLink, error) {
+	return r.flowLink(ctx, o.Row.FlowLinkID)
+}
+
+func (r outcomeResolver) Run(ctx context.Context, o *model.EventOutcome) (*model.Run, error) {
+	return r.run(ctx, o.Row.RunID)
+}

@@ -1,0 +1,31 @@
+package model
+
+import (
+	"encoding/json"
+
+	"tieline/db"
+)
+
+// NewEvent shows an event.
+func NewEvent(e db.Event) *Event {
+	return &Event{
+		ID: EventID.Of(e.ID), TriggerKey: e.Trigger, Source: EventSource(e.Source), Entity: text(e.Entity), Record: text(e.RecordID),
+		RecordName: text(e.RecordName), DedupeKey: e.DedupeKey, VendorTime: e.VendorAt, ReceivedAt: e.ReceivedAt, Repeats: whole(e.Repeats), Row: e,
+	}
+}
+
+// NewOutcome shows what became of an event at a link.
+func NewOutcome(o db.EventOutcome) *EventOutcome {
+	return &EventOutcome{
+		ID: part("out", o.EventID.String(), o.FlowLinkID.String()), Outcome: EventOutcomeKind(o.Outcome), Reason: text(o.Reason), Row: o,
+	}
+}
+
+// Body is a stored body as JSON: one that is none comes as a text.
+func Body(raw []byte) json.RawMessage {
+	if raw == nil || json.Valid(raw) {
+		return raw
+	}
+	quoted, _ := json.Marshal(string(raw))
+	return quoted
+}
