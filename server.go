@@ -55,10 +55,20 @@ const (
 	pingWithin   = 2 * time.Second
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends us at once
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+func main() { os.Exit(run(untilAsked(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+
+// untilAsked ends when the process is asked to end. Asked again, the process ends at once.
+func untilAsked() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	asked := make(chan os.Signal, 2)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-asked
+		cancel()
+		<-asked
+		os.Exit(1)
+	}()
+	return ctx
 }
 
 // run is a whole process: 0 when all went well, 1 when it failed, 2 when it was asked wrongly. tune may change the engine
@@ -73,7 +83,10 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer, 
 	if helped {
 		return 0
 	}
-	p := &process{stdout: stdout, stderr: stderr, tune: tune}
+	if err != nil { // the environment is checked all the same
+		_, _ = parser.Parse([]string{"schema"})
+	}
+	p := &process{stdout: stdout, stderr: stderr, progress: stderr, tune: tune}
 	var bad []string
 	if p.config, bad = c.Settings.check(env); err != nil {
 		bad = append([]string{err.Error()}, bad...)
@@ -252,6 +265,7 @@ func withSetting(v *kong.Value) string {
 type process struct {
 	config
 	stdout, stderr io.Writer
+	progress       io.Writer // told when Postgres needs time
 	log            *slog.Logger
 	tune           []func(*flow.Engine)
 	stops          []func(context.Context) error // last first
@@ -291,7 +305,7 @@ func (p *process) database(ctx context.Context, name string) (*db.DB, error) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, startWithin)
 		defer cancel()
-		pg, err := embedded.Start(ctx, embedded.Config{Dir: filepath.Join(p.dataDir, "postgres"), Bin: p.postgresBin, Log: p.stderr})
+		pg, err := embedded.Start(ctx, embedded.Config{Dir: filepath.Join(p.dataDir, "postgres"), Bin: p.postgresBin, Log: p.progress})
 		if err != nil {
 			return nil, err
 		}
@@ -538,7 +552,7 @@ func (c *serve) Run(ctx context.Context, p *process) error {
 	}
 	p.log.InfoContext(ctx, "serving", "addr", front.Addr().String(), "ops_addr", ops.Addr().String(), "roles", c.Roles)
 	err = s.wait(ctx)
-	p.log.InfoContext(ctx, "stopping", "within", p.stopWithin)
+	p.log.InfoContext(ctx, "stopping", "within", p.stopWithin.String())
 	return err
 }
 
@@ -663,6 +677,7 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 		stage  demo.Stage
 		out    = demo.NewPaper(p.stdout, isTerminal(p.stdout))
 	)
+	p.progress = out
 	out.Title("Tieline", "everything on this machine, with simulators of Stripe and Togai")
 	if err := out.Step("Postgres", func() (note string, err error) {
 		d, note, err = p.devDatabase(ctx)

@@ -21,7 +21,7 @@ const (
 // The widths of columns.
 const (
 	labelWidth = 14
-	whatWidth  = 34
+	whatWidth  = 40
 	noteWidth  = 76
 )
 
@@ -64,6 +64,14 @@ func (p *Paper) Field(name, value string) { p.Line("  " + padded(name, labelWidt
 // Done ends a part that went well.
 func (p *Paper) Done(what string, took time.Duration) {
 	p.Line("  " + p.in(green, "✓") + " " + what + p.in(dim, ", in "+duration(took)))
+}
+
+// Write takes remarks from whoever has a long task.
+func (p *Paper) Write(text []byte) (int, error) {
+	for line := range strings.Lines(string(text)) {
+		p.Line("    " + p.in(dim, strings.TrimSpace(line)))
+	}
+	return len(text), nil
 }
 
 // Line writes a line.

@@ -1,0 +1,833 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+	"github.com/jackc/pgx/v5"
+
+	"tieline/connectors"
+	"tieline/connectors/catalog"
+	"tieline/connectors/sim"
+	"tieline/connectors/stripe/stripesim"
+	"tieline/connectors/togai/togaisim"
+	"tieline/db"
+	"tieline/db/dbtest"
+	"tieline/db/notify"
+	"tieline/db/seal"
+	"tieline/graph/demo"
+	"tieline/jobs"
+	"tieline/jobs/flow"
+)
+
+// A process under test is this binary again, told so by its environment.
+const (
+	asProcess = "TEST_TIELINE_PROCESS" // set: be tieline
+	killAt    = "TEST_TIELINE_KILL"    // "point METHOD path-pattern": be killed there, see killer
+	patience  = 60 * time.Second
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProcess) == "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(run(untilAsked(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr, func(e *flow.Engine) {
+		if where := strings.Fields(os.Getenv(killAt)); len(where) == 3 {
+			e.Base = killer{http.DefaultTransport, where[0], where[1], where[2]}
+		}
+	}))
+}
+
+// The points of a write at which a process can be killed from inside. The one between, when the vendor has the request
+// and we have no reply, is for the simulator's OnRequest to choose.
+const (
+	beforeSend = "before_send" // the effect is committed as SENT, no byte has left
+	afterReply = "after_reply" // the whole reply is here, nothing of it is committed
+)
+
+// killer ends its own process, as kill -9 does, at a point of the first call that matches.
+type killer struct {
+	http.RoundTripper
+	point, method, path string
+}
+
+func (k killer) RoundTrip(r *http.Request) (*http.Response, error) {
+	hit, _ := path.Match(k.path, r.URL.Path)
+	if hit = hit && r.Method == k.method; hit && k.point == beforeSend {
+		die()
+	}
+	res, err := k.RoundTripper.RoundTrip(r)
+	if err == nil && hit && k.point == afterReply {
+		_, _ = io.ReadAll(res.Body)
+		die()
+	}
+	return res, err
+}
+
+func die() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+// child is a process under test.
+type child struct {
+	cmd    *exec.Cmd
+	out    bytes.Buffer
+	errors transcript
+	done   chan struct{}
+}
+
+// transcript is what a process has written so far.
+type transcript struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	changed chan struct{}
+}
+
+func (w *transcript) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.changed)
+	w.changed = make(chan struct{})
+	return w.text.Write(p)
+}
+
+func (w *transcript) read() (string, chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String(), w.changed
+}
+
+// spawn starts tieline. Of our environment it has only what finds programs.
+func spawn(t *testing.T, env []string, args ...string) *child {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &child{cmd: exec.Command(self, args...), done: make(chan struct{}), errors: transcript{changed: make(chan struct{})}}
+	c.cmd.Env = append([]string{asProcess + "=1", "TIELINE_ADDR=127.0.0.1:0", "TIELINE_OPS_ADDR=127.0.0.1:0"}, env...)
+	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "TIELINE_POSTGRES_BIN", "GORACE", "GOCOVERDIR"} {
+		if v := os.Getenv(name); v != "" {
+			c.cmd.Env = append(c.cmd.Env, name+"="+v)
+		}
+	}
+	c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.errors
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = c.cmd.Wait()
+		close(c.done)
+	}()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill()
+		<-c.done
+		if t.Failed() {
+			text, _ := c.errors.read()
+			t.Logf("tieline %s\n%s%s", strings.Join(args, " "), c.out.String(), text)
+		}
+	})
+	return c
+}
+
+// wait returns the exit code, -1 for a process that was killed.
+func (c *child) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(patience):
+		t.Fatalf("the process has not ended within %s", patience)
+	}
+	return c.cmd.ProcessState.ExitCode()
+}
+
+// says waits until the process has written something that matches, and returns the submatches.
+func (c *child) says(t *testing.T, pattern string) []string {
+	t.Helper()
+	re, deadline := regexp.MustCompile(pattern), time.After(patience)
+	for {
+		text, changed := c.errors.read()
+		if m := re.FindStringSubmatch(text); m != nil {
+			return m
+		}
+		select {
+		case <-changed:
+		case <-c.done:
+			if text, _ := c.errors.read(); !re.MatchString(text) {
+				t.Fatalf("the process ended without saying %s:\n%s", pattern, text)
+			}
+		case <-deadline:
+			t.Fatalf("the process did not say %s within %s", pattern, patience)
+		}
+	}
+}
+
+// serving waits until a serve process answers, and returns its root.
+func (c *child) serving(t *testing.T) string {
+	t.Helper()
+	return "http://" + c.says(t, `"msg":"serving","addr":"([^"]+)"`)[1]
+}
+
+// dataDir is a directory that also the account reaches which Postgres runs under when we are root.
+func dataDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tieline test ") // with blanks, as on a Mac
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestDevOnceTwice(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
+	var stages []demo.Stage
+	for range 2 {
+		begun := time.Now()
+		c := spawn(t, []string{"TIELINE_DATA_DIR=" + dir}, "dev", "--once")
+		if code := c.wait(t); code != 0 {
+			t.Fatalf("dev --once ended with %d", code)
+		}
+		t.Logf("took %s\n%s", time.Since(begun).Round(time.Millisecond), c.out.String())
+		if text, _ := c.errors.read(); text != "" {
+			t.Errorf("it complains: %s", text)
+		}
+		var s demo.Stage
+		file := filepath.Join(dir, "dev.json")
+		text, err := os.ReadFile(file)
+		if err != nil || json.Unmarshal(text, &s) != nil {
+			t.Fatalf("dev.json: %v: %s", err, text)
+		}
+		for _, name := range []string{file, filepath.Join(dir, "keys")} {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", name, info, err)
+			}
+		}
+		stages = append(stages, s)
+	}
+	if a, b := stages[0], stages[1]; a.Token == "" || a.Token != b.Token || a.Organization != b.Organization || a.Simulators.Stripe.Key != b.Simulators.Stripe.Key {
+		t.Errorf("the second dev is another one: %+v, then %+v", a, b)
+	}
+}
+
+func TestDevIsAlone(t *testing.T) {
+	t.Parallel()
+	env := []string{"TIELINE_DATA_DIR=" + dataDir(t), "DATABASE_URL=" + dbtest.URL(t)}
+	up := spawn(t, env, "dev")
+	stage := waitForStage(t, up, env[0])
+	other := spawn(t, env, "dev", "--once")
+	if code := other.wait(t); code != 1 {
+		t.Errorf("a second dev at once ended with %d", code)
+	}
+	other.says(t, "another dev is using this database")
+	var page struct {
+		Data struct {
+			Viewer struct{ Organization struct{ Name string } }
+		}
+	}
+	ask(t, stage.GraphQL, stage.Token, "{ viewer { organization { name } } }", nil, &page)
+	if page.Data.Viewer.Organization.Name != demoOrganization {
+		t.Errorf("%+v", page)
+	}
+	_ = up.cmd.Process.Signal(syscall.SIGTERM)
+	if code := up.wait(t); code != 0 {
+		t.Errorf("dev ended with %d", code)
+	}
+}
+
+func TestDevLeavesOtherPeopleAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := spawn(t, []string{"TIELINE_DATA_DIR=" + dataDir(t), "DATABASE_URL=" + w.url}, "dev", "--once")
+	if code := c.wait(t); code != 1 {
+		t.Errorf("it ended with %d", code)
+	}
+	c.says(t, "organizations of other people")
+}
+
+func waitForStage(t *testing.T, c *child, setting string) (s demo.Stage) {
+	t.Helper()
+	_, dir, _ := strings.Cut(setting, "=")
+	tick, deadline := time.NewTicker(20*time.Millisecond), time.After(patience) // a file gives no signal
+	defer tick.Stop()
+	for {
+		if text, err := os.ReadFile(filepath.Join(dir, "dev.json")); err == nil && json.Unmarshal(text, &s) == nil {
+			return s
+		}
+		select {
+		case <-tick.C:
+		case <-c.done:
+			t.Fatal("dev ended")
+		case <-deadline:
+			t.Fatal("no dev.json")
+		}
+	}
+}
+
+// ask sends a document and reads the whole answer.
+func ask(t *testing.T, url, token, document string, variables map[string]any, answer any) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"query": document, "variables": variables})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK || json.Unmarshal(text, answer) != nil {
+		t.Fatalf("%s: %s (%v)", res.Status, text, err)
+	}
+}
+
+func status(t *testing.T, url string) int {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
+// emptyDatabase is one that nobody has migrated.
+func emptyDatabase(t *testing.T) string {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(dbtest.URL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "empty_" + strings.ReplaceAll(db.NewID().String(), "-", "")
+	do := func(sql string) {
+		conn, err := pgx.ConnectConfig(context.WithoutCancel(t.Context()), cfg)
+		if err == nil {
+			_, err = conn.Exec(context.WithoutCancel(t.Context()), sql)
+			conn.Close(context.WithoutCancel(t.Context()))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	do("CREATE DATABASE " + name)
+	t.Cleanup(func() { do("DROP DATABASE " + name + " WITH (FORCE)") })
+	return strings.Replace(cfg.ConnString(), cfg.Database, name, 1)
+}
+
+func TestMigrateThenServe(t *testing.T) {
+	t.Parallel()
+	env := []string{"DATABASE_URL=" + emptyDatabase(t), keysSetting + "=" + seal.Generate()}
+	early := spawn(t, env, "serve")
+	if code := early.wait(t); code != 1 {
+		t.Errorf("serve on an empty database ended with %d", code)
+	}
+	early.says(t, "run tieline migrate first")
+	a, b := spawn(t, env, "migrate"), spawn(t, env, "migrate")
+	if a.wait(t) != 0 || b.wait(t) != 0 || strings.Count(a.out.String()+b.out.String(), "nothing to do") != 1 {
+		t.Errorf("two at once: %s and %s", a.out.String(), b.out.String())
+	}
+	made := spawn(t, env[:1], "token", "create", "--organization", "Acme", "--new", "--scopes", "read,trigger", "--expires", "1h")
+	if code := made.wait(t); code != 0 {
+		t.Fatalf("token create ended with %d", code)
+	}
+	token := strings.TrimSpace(made.out.String())
+	two := []*child{spawn(t, env, "serve"), spawn(t, env, "serve")}
+	for _, c := range two {
+		at := c.serving(t)
+		for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/graphiql": 200, "/schema.graphql": 200, "/graphql": 401, "/nothing": 404} {
+			if got := status(t, at+path); got != want {
+				t.Errorf("GET %s: %d, want %d", path, got, want)
+			}
+		}
+		var answer struct {
+			Data struct {
+				Viewer struct{ Organization struct{ Name string } }
+				Flows  struct{ Nodes []struct{ Key string } }
+			}
+		}
+		ask(t, at+"/graphql", token, "{ viewer { organization { name } } flows { nodes { key } } }", nil, &answer)
+		if answer.Data.Viewer.Organization.Name != "Acme" || len(answer.Data.Flows.Nodes) != 2 {
+			t.Errorf("%+v", answer)
+		}
+	}
+	for _, c := range two {
+		_ = c.cmd.Process.Signal(syscall.SIGTERM)
+		if code := c.wait(t); code != 0 {
+			t.Errorf("serve ended with %d", code)
+		}
+		if text, _ := c.errors.read(); strings.Contains(text, token) || strings.Contains(text, env[1]) {
+			t.Error("the log holds a secret")
+		}
+	}
+	lost := spawn(t, env[:1], "token", "create", "--organization", "Acmee")
+	if code := lost.wait(t); code != 1 {
+		t.Errorf("a token for nobody: %d", code)
+	}
+	lost.says(t, "--new")
+}
+
+func TestBadSettings(t *testing.T) {
+	t.Parallel()
+	secret := "k1:c2VjcmV0"
+	for name, c := range map[string]struct {
+		args, env, want []string
+	}{
+		"all at once": {[]string{"serve"}, []string{
+			"TIELINE_ADDR=nowhere", "TIELINE_OPS_ADDR=:x", "TIELINE_PUBLIC_URL=ftp://example.com", "TIELINE_ORIGINS=https://good.example,bad", "TIELINE_KEYS=" + secret,
+			"TIELINE_STRIPE_URL=://", "TIELINE_TOGAI_URL=localhost:1", "TIELINE_STOP_WITHIN=soon", "TIELINE_ORIGIN=https://x", "TIELINE_COLOUR=red",
+		}, []string{
+			`TIELINE_ADDR is "nowhere"`, `TIELINE_OPS_ADDR is ":x"`, "TIELINE_PUBLIC_URL should be", "TIELINE_ORIGINS should be", "TIELINE_KEYS cannot be used",
+			"TIELINE_STRIPE_URL should be", "TIELINE_TOGAI_URL should be", `TIELINE_STOP_WITHIN is "soon"`, "Is TIELINE_ORIGINS meant?", "TIELINE_COLOUR is no setting",
+		}},
+		"missing":          {[]string{"serve"}, nil, []string{"TIELINE_KEYS is missing", "openssl rand"}},
+		"flag and setting": {[]string{"serve", "--rols=api"}, []string{"TIELINE_ADDR=nowhere"}, []string{`did you mean "--roles"`, `TIELINE_ADDR is "nowhere"`}},
+		"role":             {[]string{"serve", "--roles=boss"}, nil, []string{`"api","worker"`}},
+		"no command":       {nil, nil, []string{`"dev"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), c.args, c.env, &out, &errs); code != 2 {
+				t.Errorf("code %d", code)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(errs.String(), want) {
+					t.Errorf("%q is missing in\n%s", want, errs.String())
+				}
+			}
+			if lines := strings.Count(errs.String(), "\n"); lines != len(c.want) && name == "all at once" || strings.Contains(errs.String(), secret) {
+				t.Errorf("%d lines:\n%s", lines, errs.String())
+			}
+		})
+	}
+}
+
+func TestHelpAndSchema(t *testing.T) {
+	t.Parallel()
+	for want, args := range map[string][]string{"TIELINE_PUBLIC_URL": {"--help"}, "--once": {"dev", "--help"}, "type Subscription": {"schema"}} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, []string{"TIELINE_ADDR=nowhere"}, &out, &errs); code != 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("%v: %d\n%s%s", args, code, out.String(), errs.String())
+		}
+	}
+}
+
+// world is an organization with both apps connected to simulators of ours and both flows linked. Its serve processes
+// share a database and an address, so that webhooks reach whichever lives.
+type world struct {
+	*db.DB
+	url, addr, keys string
+	stripe          *stripesim.Sim
+	togai           *togaisim.Sim
+	engine          *flow.Engine
+	org             db.ID
+	token           string
+	wake            <-chan struct{}
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{url: dbtest.URL(t), keys: seal.Generate(), stripe: stripesim.New(t), togai: togaisim.New(t), addr: freeAddr(t)}
+	d, err := db.Open(t.Context(), w.url, db.MaxConns(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	apps, err := catalog.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := seal.Parse(w.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	w.DB, w.engine = d, &flow.Engine{
+		DB: d, Apps: apps, Keys: keys, Log: quiet, URLs: map[string]string{"stripe": w.stripe.URL, "togai": w.togai.URL}, PublicURL: "http://" + w.addr,
+	}
+	if _, err := jobs.New(jobs.Config{DB: d, Engine: w.engine, InsertOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	l := notify.New(d.Pool, quiet, db.ChangesChannel)
+	w.wake, _ = l.Subscribe(db.ChangesChannel)
+	ctx, cancel := context.WithCancel(t.Context())
+	var listening sync.WaitGroup
+	listening.Go(func() { l.Run(ctx) })
+	t.Cleanup(func() { cancel(); listening.Wait() })
+	w.link(t)
+	return w
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// link connects both apps and switches both flows on.
+func (w *world) link(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	var out bytes.Buffer
+	if code := run(ctx, []string{"token", "create", "--organization", "Acme", "--new", "--scopes", "admin"}, []string{"DATABASE_URL=" + w.url}, &out, t.Output()); code != 0 {
+		t.Fatalf("token create: %d", code)
+	}
+	w.token = strings.TrimSpace(out.String())
+	org, err := db.OrganizationNamed(ctx, w.DB, "Acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.org = org.OrgID
+	alone := func(context.Context, db.Tx, db.ID) error { return nil }
+	conns := map[string]db.ID{}
+	for app, creds := range map[string]map[string]string{
+		"stripe": {"api_key": w.stripe.Key()},
+		"togai":  {"environment": "sandbox", "api_token": w.togai.Token(), "organization_id": "acme"},
+	} {
+		c, err := w.engine.Connect(ctx, w.org, flow.ConnectionInput{App: app, Name: &app, Credentials: creds}, alone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conns[app] = c.ID; app == "togai" {
+			url, err := w.engine.WebhookURL(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.togai.Target(url, "", "account.created")
+		}
+	}
+	for key, at := range map[string]map[string]db.ID{
+		"stripe.customers_in": {flow.TriggerSlot: conns["stripe"], "account": conns["togai"], "note": conns["stripe"]},
+		"stripe.accounts_out": {flow.TriggerSlot: conns["togai"], "customer": conns["stripe"], "note": conns["togai"]},
+	} {
+		var link db.FlowLink
+		err := w.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+			var f db.Flow
+			if err := tx.NewSelect().Model(&f).Where("org_id = ? AND key = ?", w.org, key).Scan(ctx); err != nil {
+				return err
+			}
+			link, err = w.engine.CreateLink(ctx, tx, w.org, flow.LinkInput{FlowID: f.ID, Name: "main", Connections: at})
+			return err
+		})
+		if err == nil {
+			_, err = w.engine.EnableLink(ctx, w.org, link.ID, door{}, alone)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// door takes the baselines of empty accounts.
+type door struct{}
+
+func (door) Take(context.Context, db.Connection, string, []connectors.Item) (int, error) {
+	return 0, nil
+}
+
+// serve starts a process of the world. kill, if not empty, is where it dies: see killer.
+func (w *world) serve(t *testing.T, kill string, args ...string) *child {
+	t.Helper()
+	return spawn(t, []string{
+		"DATABASE_URL=" + w.url, keysSetting + "=" + w.keys, "TIELINE_ADDR=" + w.addr, "TIELINE_PUBLIC_URL=http://" + w.addr,
+		"TIELINE_STRIPE_URL=" + w.stripe.URL, "TIELINE_TOGAI_URL=" + w.togai.URL, killAt + "=" + kill,
+	}, append([]string{"serve"}, args...)...)
+}
+
+// settled waits until so many runs are final and nothing is open.
+func (w *world) settled(t *testing.T, runs int) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		var final, open int
+		err := w.NewRaw(`SELECT (SELECT count(*) FROM runs WHERE state IN ('SUCCEEDED', 'SUPPRESSED')),
+			(SELECT count(*) FROM runs WHERE state NOT IN ('SUCCEEDED', 'SUPPRESSED')) + (SELECT count(*) FROM effects WHERE state IN ('PLANNED', 'SENT', 'UNKNOWN'))`).Scan(t.Context(), &final, &open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if final >= runs && open == 0 {
+			return
+		}
+		select {
+		case <-w.wake:
+		case <-deadline:
+			t.Fatalf("%d runs are final, %d runs and effects are open", final, open)
+		}
+	}
+}
+
+// TestKilled kills a process around the write that makes the counterpart; another one goes on.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		inside string // where the process kills itself
+		stage  string // or where the simulator has it killed
+	}{
+		"before send": {inside: beforeSend},
+		"sent":        {stage: sim.Arrived},
+		"sent, done":  {stage: sim.Replying},
+		"after reply": {inside: afterReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, kill := newWorld(t), ""
+			if c.inside != "" {
+				kill = c.inside + " POST /customers"
+			}
+			first := w.serve(t, kill)
+			first.serving(t)
+			var once atomic.Bool
+			w.togai.OnRequest(func(stage, method, path string) {
+				if stage == c.stage && method == http.MethodPost && path == "/customers" && once.CompareAndSwap(false, true) {
+					_ = first.cmd.Process.Kill()
+					<-first.done
+				}
+			})
+			made, err := w.stripe.First().CreateCustomer(map[string]any{"name": "Ada Lovelace", "email": "ada@example.com"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code := first.wait(t); code != -1 {
+				t.Fatalf("the process was not killed: %d", code)
+			}
+			w.serve(t, "")
+			w.settled(t, 2)
+			if a, s := w.togai.Accounts(), w.stripe.First().Customers(); len(a) != 1 || len(s) != 1 || a[0].ID == "" || s[0]["id"] != made["id"] {
+				t.Errorf("accounts %+v, customers %+v", a, s)
+			}
+		})
+	}
+}
+
+// TestStop asks a process to end that has a subscriber and a call in the air: the one is told to come back, the other
+// is let finish.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.serve(t, "")
+	at := c.serving(t)
+	w.togai.Fault(sim.Fault{Method: "POST", Path: "/customers", Point: sim.Slow, Delay: time.Second})
+	calling := make(chan struct{})
+	var once sync.Once
+	w.togai.OnRequest(func(_, method, path string) {
+		if method == http.MethodPost && path == "/customers" {
+			once.Do(func() { close(calling) })
+		}
+	})
+	conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(at, "http")+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	for _, m := range []map[string]any{
+		{"type": "connection_init", "payload": map[string]string{"Authorization": "Bearer " + w.token}},
+		{"type": "subscribe", "id": "1", "payload": map[string]string{"query": "subscription { runUpdates { change { state } } }"}},
+	} {
+		if err := wsjson.Write(t.Context(), conn, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.stripe.First().CreateCustomer(map[string]any{"name": "Ada Lovelace", "email": "ada@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	<-calling
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	for err = nil; err == nil; {
+		_, _, err = conn.Read(t.Context())
+	}
+	if got := websocket.CloseStatus(err); got != websocket.StatusServiceRestart {
+		t.Errorf("the subscriber was told %d: %v", got, err)
+	}
+	if code := c.wait(t); code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+	var settled string
+	if err := w.NewRaw("SELECT state FROM effects WHERE kind = 'CREATE' AND entity = 'customer'").Scan(t.Context(), &settled); err != nil || settled != flow.EffectConfirmed {
+		t.Errorf("the call in the air is %s (%v)", settled, err)
+	}
+}
+
+// TestStopAtOnce asks twice.
+func TestStopAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.serve(t, "")
+	c.serving(t)
+	w.togai.Fault(sim.Fault{Method: "POST", Path: "/customers", Point: sim.Slow, Delay: 15 * time.Second})
+	calling := make(chan struct{})
+	w.togai.OnRequest(func(stage, method, path string) {
+		if stage == sim.Arrived && method == http.MethodPost && path == "/customers" {
+			close(calling)
+		}
+	})
+	if _, err := w.stripe.First().CreateCustomer(map[string]any{"name": "Ada Lovelace", "email": "ada@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	<-calling
+	begun := time.Now()
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	c.says(t, `"msg":"stopping"`)
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	if code := c.wait(t); code != 1 || time.Since(begun) > 5*time.Second {
+		t.Errorf("it ended with %d after %s", code, time.Since(begun))
+	}
+}
+
+// TestRoles splits the work: one process takes webhooks and adds jobs, the other works them.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	api := w.serve(t, "", "--roles=api")
+	api.serving(t)
+	if _, err := w.stripe.First().CreateCustomer(map[string]any{"name": "Ada Lovelace", "email": "ada@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stripe.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var events, runs int
+	if err := w.NewRaw("SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM runs)").Scan(t.Context(), &events, &runs); err != nil || events != 1 || runs != 0 {
+		t.Errorf("%d events, %d runs (%v)", events, runs, err)
+	}
+	worker := w.serve(t, "", "--roles=worker", "--addr=127.0.0.1:0")
+	if got := status(t, worker.serving(t)+"/graphql"); got != http.StatusNotFound {
+		t.Errorf("a worker answers the API: %d", got)
+	}
+	w.settled(t, 2)
+}
+
+// house is which of our packages each may import; a test file may besides import dbtest, conntest and simulators.
+// A name that ends in * stands for every app.
+var house = map[string][]string{
+	"graph":               {"graph/generated", "graph/model", "graph/auth", "jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
+	"graph/auth":          {"jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
+	"graph/model":         {"graph/auth", "jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
+	"graph/generated":     {"graph/model", "graph/auth", "jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
+	"graph/demo":          {},
+	"jobs/intake":         {"jobs", "jobs/flow", "connectors", "db", "leaves"},
+	"jobs":                {"jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
+	"jobs/flow":           {"jobs/flow/expr", "connectors", "connectors/schema", "connectors/oauth", "db", "leaves"},
+	"connectors":          {"connectors/schema"},
+	"connectors/catalog":  {"connectors", "connectors/*"},
+	"connectors/conntest": {"connectors"},
+	"connectors/*":        {"connectors", "connectors/schema", "connectors/oauth"},
+	"connectors/*/*sim":   {"connectors/sim"},
+	"db":                  {"leaves"},
+	"db/dbtest":           {"db", "db/embedded", "db/migrations"},
+}
+
+var leaves = []string{"db/migrations", "db/seal", "db/notify", "db/embedded", "db/dbtest", "connectors/schema", "connectors/oauth", "connectors/sim", "jobs/flow/expr"}
+
+func TestHouse(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name, inside := strings.CutPrefix(p.ImportPath, "tieline/")
+		if !inside { // server.go
+			continue
+		}
+		may, known := allowed(name)
+		if !known {
+			t.Errorf("%s is not in the house", name)
+		}
+		for _, i := range p.Imports {
+			if i, ours := strings.CutPrefix(i, "tieline/"); ours && !slices.ContainsFunc(may, func(m string) bool { return fits(m, i) }) {
+				t.Errorf("%s imports %s", name, i)
+			}
+		}
+	}
+	if may, _ := allowed("connectors/stripe"); slices.ContainsFunc(may, func(m string) bool {
+		return fits(m, "db") || fits(m, "connectors/togai") || fits(m, "connectors/stripe/stripesim")
+	}) {
+		t.Error("the table lets an app do as it likes")
+	}
+}
+
+// allowed is what a package may import: its own line of the table, a leaf's none, or that of its kind.
+func allowed(name string) ([]string, bool) {
+	may, ok := house[name]
+	if !ok && !slices.Contains(leaves, name) {
+		for kind, list := range house {
+			if strings.Contains(kind, "*") && fits(kind, name) {
+				may, ok = list, true
+			}
+		}
+	}
+	return may, ok || slices.Contains(leaves, name)
+}
+
+// fits reports whether a package is meant by an entry of the table. An app is never a package of another name there.
+func fits(entry, name string) bool {
+	if entry == "leaves" { // of db
+		return slices.Contains([]string{"db/migrations", "db/seal", "db/notify", "db/embedded"}, name)
+	}
+	ok, _ := path.Match(entry, name)
+	_, named := house[name]
+	return ok && (entry == name || !named && !slices.Contains(leaves, name))
+}
+
+// topLevel is fixed: who looks for something finds the same few names in every checkout.
+var topLevel = []string{
+	"schema", "graph", "jobs", "connectors", "db", "server.go", "gqlgen.yml", "go.mod", "go.sum", "README.md",
+	"server_test.go", "LICENSE", "CHANGELOG.md", "Dockerfile", "compose.yaml",
+}
+
+func TestTopLevel(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || slices.Contains(topLevel, e.Name()) {
+			continue
+		}
+		if ignored := exec.CommandContext(t.Context(), "git", "check-ignore", "-q", e.Name()).Run() == nil; !ignored {
+			t.Errorf("%s does not belong at the top level", e.Name())
+		}
+	}
+}
