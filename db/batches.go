@@ -111,15 +111,16 @@ type BodyKey struct {
 
 // BodiesOf reads the raw bodies of events that are still kept.
 func BodiesOf(ctx context.Context, idb bun.IDB, org ID, keys []BodyKey) (map[BodyKey][]byte, error) {
-	pairs, at := make([][]any, len(keys)), make(map[ID]time.Time, len(keys))
+	ids, times, at := make([]ID, len(keys)), make([]time.Time, len(keys)), make(map[ID]time.Time, len(keys))
 	for i, k := range keys {
-		pairs[i], at[k.Event] = []any{k.Event, k.At}, k.At
+		ids[i], times[i], at[k.Event] = k.Event, k.At, k.At
 	}
 	var rows []struct {
 		EventID ID
 		Body    []byte
 	}
-	err := idb.NewSelect().Column("event_id", "body").Table("event_bodies").Where("org_id = ? AND (event_id, at) IN (?)", org, bun.List(pairs)).Scan(ctx, &rows)
+	err := idb.NewSelect().Column("event_id", "body").Table("event_bodies"). // lists of constants, so that other partitions are left alone
+		Where("org_id = ? AND event_id IN (?) AND at IN (?)", org, bun.List(ids), bun.List(times)).Scan(ctx, &rows)
 	out := make(map[BodyKey][]byte, len(rows))
 	for _, r := range rows {
 		out[BodyKey{r.EventID, at[r.EventID]}] = r.Body

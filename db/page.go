@@ -13,25 +13,28 @@ type Window struct {
 	Backward      bool // from the end: the rows come oldest first
 }
 
-// of narrows a query to the page, by an id column.
-func (w Window) of(q *bun.SelectQuery, column string) *bun.SelectQuery {
-	id, order := bun.Safe(column), bun.Safe("DESC")
+// of narrows a query of a model to the page.
+func (w Window) of(q *bun.SelectQuery) *bun.SelectQuery {
 	if w.After != (ID{}) {
-		q.Where("? < ?", id, w.After)
+		q.Where("?TableAlias.id < ?", w.After)
 	}
 	if w.Before != (ID{}) {
-		q.Where("? > ?", id, w.Before)
+		q.Where("?TableAlias.id > ?", w.Before)
 	}
+	return q.OrderExpr("?TableAlias.id "+w.order()).Limit(int64(w.Limit))
+}
+
+func (w Window) order() string {
 	if w.Backward {
-		order = "ASC"
+		return "ASC"
 	}
-	return q.OrderExpr("? ?", id, order).Limit(int64(w.Limit))
+	return "DESC"
 }
 
 // page reads one page of an organization's rows. narrow may add conditions.
 func page[T any](ctx context.Context, idb bun.IDB, org ID, w Window, narrow func(*bun.SelectQuery)) ([]T, error) {
 	var rows []T
-	q := w.of(idb.NewSelect().Model(&rows).Where("?TableAlias.org_id = ?", org), "?TableAlias.id")
+	q := w.of(idb.NewSelect().Model(&rows).Where("?TableAlias.org_id = ?", org))
 	if narrow != nil {
 		narrow(q)
 	}
@@ -47,16 +50,12 @@ func pages[K comparable, T any](ctx context.Context, idb bun.IDB, org ID, keys s
 		Row T `bun:"embed:"`
 	}
 	var one []T
-	q := w.of(idb.NewSelect().Model(&one).Where("?TableAlias.org_id = ?", org), "?TableAlias.id")
+	q := w.of(idb.NewSelect().Model(&one).Where("?TableAlias.org_id = ?", org))
 	narrow(q)
 	var rows []child
-	order := bun.Safe("DESC")
-	if w.Backward {
-		order = "ASC"
-	}
 	err := idb.NewSelect().ColumnExpr("p.key AS of_key, x.*").
 		TableExpr("unnest(ARRAY[?]::?[]) AS p (key)", bun.List(parents), bun.Safe(keys)).
-		Join("CROSS JOIN LATERAL (?) AS x", q).OrderExpr("x.id ?", order).Scan(ctx, &rows)
+		Join("CROSS JOIN LATERAL (?) AS x", q).OrderExpr("x.id "+w.order()).Scan(ctx, &rows)
 	byParent := make(map[K][]T, len(parents))
 	for _, r := range rows {
 		byParent[r.Of] = append(byParent[r.Of], r.Row)

@@ -1,0 +1,308 @@
+package graph
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/parser"
+
+	"tieline/graph/auth"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/*.golden.json")
+
+// golden is a document of testdata with what it is sent with: "run.failed" is run.graphql once more.
+type golden struct {
+	name string
+	vars map[string]any    // a text beginning with $ is a name of the site's
+	keep map[string]string // what later documents ask for: name, and where in the answer it is
+}
+
+var queries = []golden{
+	{name: "viewer"},
+	{name: "app", vars: vars("key", "stripe")},
+	{name: "apps"},
+	{name: "connection", vars: vars("id", "$connection.stripe")},
+	{name: "connections"},
+	{name: "connections.filtered", vars: vars("filter", vars("app", "stripe", "state", "ACTIVE"))},
+	{name: "flow", vars: vars("id", "$flow.in")},
+	{name: "flows"},
+	{name: "flows.outbound", vars: vars("filter", vars("kind", "SHIPPED", "direction", "OUTBOUND"))},
+	{name: "flow_link", vars: vars("id", "$link.in")},
+	{name: "flow_links"},
+	{name: "flow_links.using", vars: vars("filter", vars("connectionId", "$connection.stripe", "flowId", "$flow.out"))},
+	{name: "event", vars: vars("id", "$event.in")},
+	{name: "event.by_hand", vars: vars("id", "$event.queued")},
+	{name: "events"},
+	{name: "events.through", vars: vars("filter", vars("connectionId", "$connection.old"))},
+	{name: "run", vars: vars("id", "$run.in")},
+	{name: "run.old", vars: vars("id", "$run.old")},
+	{name: "run.echo", vars: vars("id", "$run.out.echo")},
+	{name: "run.failed", vars: vars("id", "$run.failed")},
+	{name: "runs"},
+	{name: "runs.filtered", vars: vars("first", 2, "filter", vars("flowLinkId", "$link.in", "flowId", "$flow.in", "connectionId", "$connection.stripe"))},
+	{name: "runs.of_event", vars: vars("filter", vars("eventId", "$event.out", "mappingId", "$mapping.out", "state", "SUCCEEDED"))},
+	{name: "effect", vars: vars("id", "$effect.create")},
+	{name: "mapping", vars: vars("id", "$mapping.in")},
+	{name: "mappings"},
+	{name: "mappings.filtered", vars: vars("filter", vars("entity", "account"))},
+	{name: "mapping_by_external_id", vars: vars("app", "togai", "entity", "account", "externalId", "beta")},
+	{name: "mapping_by_external_id.in_account", vars: vars("app", "stripe", "entity", "customer", "externalId", "$record.in", "vendorAccountId", "$account.stripe")},
+	{name: "api_tokens"},
+	{name: "node", vars: vars("id", "$run.failed")},
+	{name: "nodes", vars: vars("ids", []any{
+		"$run.failed", "$connection.stripe", "$connection.old", "$link.in", "$link.old", "app_togai", "app_none", "$event.in", "$mapping.in",
+		"$effect.create", "$flow.out", "$account.stripe", "$token.read", "$run.failed", "run_nonsense", "",
+	})},
+}
+
+// mutations change one site, one after the other.
+var mutations = []golden{
+	{name: "create_api_token", vars: input("name", "CI", "scopes", []any{"READ", "TRIGGER", "READ"}, "expiresAt", "2999-01-01T00:00:00+01:00"),
+		keep: map[string]string{"made.token": "createApiToken.apiToken.id"}},
+	{name: "revoke_api_token", vars: input("id", "$made.token", "idempotencyKey", "k1")},
+	{name: "create_connection", vars: input("app", "stripe", "name", "Second key", "credentials", vars("api_key", "$key"), "idempotencyKey", "k1"),
+		keep: map[string]string{"made.connection": "createConnection.connection.id"}},
+	{name: "update_connection", vars: input("id", "$made.connection", "name", "Narrow key")},
+	{name: "update_connection.credentials", vars: input("id", "$made.connection", "credentials", vars("api_key", "$key", "account_id", nil), "webhookSecret", "whsec_1234567890")},
+	{name: "test_connection", vars: input("id", "$made.connection")},
+	{name: "create_flow_link", vars: input("flowId", "$flow.in", "name", "Narrow", "params", vars("checkoutWait", 0), "connections", []any{
+		vars("key", "trigger", "connectionId", "$made.connection"), vars("key", "account", "connectionId", "$connection.togai"), vars("key", "note", "connectionId", "$made.connection"),
+	}), keep: map[string]string{"made.link": "createFlowLink.flowLink.id"}},
+	{name: "enable_flow_link", vars: input("id", "$made.link")},
+	{name: "delete_connection.in_use", vars: input("id", "$made.connection")},
+	{name: "trigger_flow", vars: input("id", "$made.link", "payload", vars("customer_id", "cus_1", "name", "Ada"))},
+	{name: "disable_flow_link", vars: input("id", "$made.link")},
+	{name: "delete_flow_link", vars: input("id", "$made.link")},
+	{name: "delete_connection", vars: input("id", "$made.connection")},
+	{name: "cancel_run", vars: input("id", "$run.queued")},
+	{name: "cancel_run.over", vars: input("id", "$run.in")},
+	{name: "retry_run", vars: input("id", "$run.failed")},
+	{name: "retry_run.over", vars: input("id", "$run.in")},
+}
+
+func vars(pairs ...any) map[string]any {
+	out := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		out[pairs[i].(string)] = pairs[i+1]
+	}
+	return out
+}
+
+func input(pairs ...any) map[string]any { return vars("input", vars(pairs...)) }
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	if *update && os.Getenv("CI") != "" {
+		t.Fatal("golden files are not rewritten in CI")
+	}
+	s := newSite(t, openCounted(t), "Acme")
+	s.fill()
+	s.at["key"] = s.stripe.Key()
+	for _, g := range queries {
+		t.Run(g.name, func(t *testing.T) { s.golden(t, g, 3) })
+	}
+	for _, g := range mutations {
+		t.Run(g.name, func(t *testing.T) { s.golden(t, g, 1) })
+	}
+}
+
+// golden compares an answer with what is kept of it. A busy machine may tear a batch apart, so that there are more
+// statements than there should be; a query is then asked again.
+func (s *site) golden(t *testing.T, g golden, tries int) {
+	document := g.document(t)
+	file := filepath.Join("testdata", g.name+".golden.json")
+	want, err := os.ReadFile(file)
+	if err != nil && !*update {
+		t.Fatal(err)
+	}
+	var got []byte
+	var a answer
+	for n := 0; n < tries && (n == 0 || !bytes.Equal(got, want)); n++ {
+		a = s.ask(s.tokens[auth.Admin], document, s.fillIn(t, g.vars).(map[string]any))
+		got = masked(t, a)
+		if *update && n > 0 {
+			break
+		}
+	}
+	for name, path := range g.keep {
+		s.at[name] = at(t, a.Data, path)
+	}
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if !bytes.Equal(got, want) {
+		t.Errorf("%s is another now; -update rewrites it\n%s\nstatements:\n%s", file, diff(string(want), string(got)), strings.Join(a.sql, "\n"))
+	}
+}
+
+func (g golden) document(t *testing.T) string {
+	t.Helper()
+	name, _, _ := strings.Cut(g.name, ".")
+	b, err := os.ReadFile(filepath.Join("testdata", name+".graphql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// fillIn replaces names by what they stand for.
+func (s *site) fillIn(t *testing.T, v any) any {
+	t.Helper()
+	switch v := v.(type) {
+	case string:
+		name, is := strings.CutPrefix(v, "$")
+		if !is {
+			return v
+		}
+		if s.at[name] == "" {
+			t.Fatalf("nothing is called %s: %v", v, slices.Sorted(maps.Keys(s.at)))
+		}
+		return s.at[name]
+	case map[string]any:
+		out := map[string]any{}
+		for k, x := range v {
+			out[k] = s.fillIn(t, x)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = s.fillIn(t, x)
+		}
+		return out
+	}
+	return v
+}
+
+// at is the text at a path of an answer.
+func at(t *testing.T, data json.RawMessage, path string) string {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatal(err)
+	}
+	for part := range strings.SplitSeq(path, ".") {
+		m, ok := v.(map[string]any)
+		if !ok {
+			t.Fatalf("no %s in %s", path, data)
+		}
+		v = m[part]
+	}
+	text, ok := v.(string)
+	if !ok {
+		t.Fatalf("%s is %v in %s", path, v, data)
+	}
+	return text
+}
+
+// masks are what differs between two runs of a test. A value becomes its kind and a number, the same for the same
+// value, so that it still shows who is who; without a kind it is only hidden.
+var masks = []struct {
+	kind string // $1 stands for the first group
+	is   *regexp.Regexp
+}{
+	{"", regexp.MustCompile(`("durationMs"): (\d+)`)},
+	{"", regexp.MustCompile(`("(?:vendorRequestId|requestId|idempotency_key)"): ("[^"]+")`)},
+	{"", regexp.MustCompile(`("(?:created|current_period_\w+)"): (\d{10})`)},
+	{"", regexp.MustCompile(`("secret"): ("tl_\w+")`)},
+	{"", regexp.MustCompile(`("(?:invoice_prefix)"): ("[^"]+")`)},
+	{"cursor", regexp.MustCompile(`"(?:cursor|startCursor|endCursor|feedCursor)": "([^"]+)"`)},
+	{"", regexp.MustCompile(`("\w+"): ("20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")`)}, // without a number: two may be equal by chance
+	{"$1", regexp.MustCompile(`\b([a-z]{3,4}|viewer_org)_[0-7][0-9a-hjkmnp-tv-z]{25}\b`)},
+	{"uuid", regexp.MustCompile(`\b([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b`)},
+	{"$1", regexp.MustCompile(`\b(cus|evt|acct|we|req)_[A-Za-z0-9]{10,}\b`)},
+	{"$1", regexp.MustCompile(`\b(account|customer)\.[A-Za-z0-9]{11}\.[A-Za-z0-9]{5}\b`)},
+	{"last4", regexp.MustCompile(`…(\w{4})\b`)},
+	{"host", regexp.MustCompile(`(http://127\.0\.0\.1:\d+)`)},
+	{"token", regexp.MustCompile(`/webhooks/\w+/([\w-]{32})`)},
+}
+
+// masked is an answer as it is kept.
+func masked(t *testing.T, a answer) []byte {
+	t.Helper()
+	raw, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, raw, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(b.String())
+	for _, m := range masks {
+		seen := map[string]string{}
+		count := map[string]int{}
+		text = m.is.ReplaceAllStringFunc(text, func(found string) string {
+			groups := m.is.FindStringSubmatch(found)
+			if m.kind == "" {
+				return groups[1] + `: "<>"`
+			}
+			kind, value := m.kind, groups[1]
+			if kind == "$1" {
+				kind, value = groups[1], found
+			}
+			if seen[value] == "" {
+				count[kind]++
+				seen[value] = fmt.Sprintf("<%s:%d>", kind, count[kind])
+			}
+			return strings.Replace(found, value, seen[value], 1)
+		})
+	}
+	return []byte(text + "\n")
+}
+
+// diff shows the lines that are not the same.
+func diff(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	var out []string
+	for i := range max(len(w), len(g)) {
+		var a, b string
+		if i < len(w) {
+			a = w[i]
+		}
+		if i < len(g) {
+			b = g[i]
+		}
+		if a != b {
+			out = append(out, fmt.Sprintf("%d: - %s\n%d: + %s", i+1, a, i+1, b))
+		}
+	}
+	return strings.Join(out[:min(len(out), 12)], "\n")
+}
+
+// TestEveryFieldHasAGoldenDocument: whoever adds a query or a mutation writes one for it.
+func TestEveryFieldHasAGoldenDocument(t *testing.T) {
+	t.Parallel()
+	asked := map[string]bool{}
+	for _, g := range slices.Concat(queries, mutations) {
+		doc, err := parser.ParseQuery(&ast.Source{Input: g.document(t)})
+		if err != nil {
+			t.Fatalf("%s: %v", g.name, err)
+		}
+		for _, op := range doc.Operations {
+			for _, sel := range op.SelectionSet {
+				asked[string(op.Operation)+" "+sel.(*ast.Field).Name] = true
+			}
+		}
+	}
+	schema := executable(nil).Schema()
+	for operation, root := range map[ast.Operation]*ast.Definition{ast.Query: schema.Query, ast.Mutation: schema.Mutation} {
+		for _, f := range root.Fields {
+			if !strings.HasPrefix(f.Name, "__") && !asked[string(operation)+" "+f.Name] {
+				t.Errorf("%s %s has none", operation, f.Name)
+			}
+		}
+	}
+}
