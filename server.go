@@ -734,7 +734,7 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 	if err != nil { // what there is can be looked at
 		fmt.Fprintln(p.stderr, "tieline:", err)
 	}
-	demo.Invite(out, stage)
+	demo.Invite(out, stage, filepath.Join(p.dataDir, "dev.json"))
 	return errors.Join(err, s.wait(ctx))
 }
 

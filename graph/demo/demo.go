@@ -57,8 +57,8 @@ func Tell(ctx context.Context, out *Paper, stage Stage) error {
 	return errors.Join(w.customerIn(ctx), w.accountOut(ctx))
 }
 
-// Invite says where to go on.
-func Invite(out *Paper, stage Stage) {
+// Invite says where to go on. file is where the stage was written to.
+func Invite(out *Paper, stage Stage, file string) {
 	out.Title("It stays up", "Ctrl-C ends it")
 	out.Field("GraphiQL", stage.GraphiQL)
 	out.Field("GraphQL", stage.GraphQL)
@@ -66,5 +66,6 @@ func Invite(out *Paper, stage Stage) {
 	out.Field("Header", `{"Authorization": "Bearer `+stage.Token+`"}`)
 	out.Field("Stripe", stage.Simulators.Stripe.URL+"/_sim/state")
 	out.Field("Togai", stage.Simulators.Togai.URL+"/_sim/state")
+	out.Field("For scripts", file)
 	out.Line("")
 }
