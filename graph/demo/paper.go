@@ -21,8 +21,8 @@ const (
 // The widths of columns.
 const (
 	labelWidth = 14
-	whatWidth  = 40
-	noteWidth  = 76
+	whatWidth  = 32
+	noteWidth  = 68
 )
 
 // Paper is what the demo is written on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -126,7 +127,7 @@ func (w *walk) follow(ctx context.Context, there, record, back string) error {
 			done = done || u.Change.State == "SUCCEEDED"
 		case r.Flow.Key == back && r.Cause != nil && r.Cause.Run != nil && r.Cause.Run.ID == first:
 			if echo == "" {
-				w.say(short(back), "hears of "+r.Record, "an echo of "+r.Cause.ID+", which "+short(there)+" wrote")
+				w.say(short(back), "hears of "+r.Record, "echo of "+r.Cause.ID+" by "+short(there))
 			}
 			echo = r.ID
 			suppressed = suppressed || u.Change.State == "SUPPRESSED"
@@ -236,5 +237,5 @@ func short(key string) string {
 
 // unique is an address that no earlier walk used.
 func unique(name string) string {
-	return fmt.Sprintf("%s-%s@example.com", name, time.Now().UTC().Format("20060102-150405.000"))
+	return name + "-" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "@example.com"
 }
