@@ -743,10 +743,8 @@ func (p *process) devDatabase(ctx context.Context) (d *db.DB, note string, err e
 	if err := p.makeDataDir(); err != nil {
 		return nil, "", err
 	}
-	if p.keys == nil {
-		if p.keys, err = p.keptKeys(); err != nil {
-			return nil, "", err
-		}
+	if p.keys, err = p.keptKeys(); err != nil { // not TIELINE_KEYS, which may be another the next time
+		return nil, "", err
 	}
 	if d, err = p.database(ctx, "tieline_dev"); err != nil {
 		return nil, "", err
