@@ -81,7 +81,8 @@ var mutations = []golden{
 	}), keep: map[string]string{"made.link": "createFlowLink.flowLink.id"}},
 	{name: "enable_flow_link", vars: input("id", "$made.link")},
 	{name: "delete_connection.in_use", vars: input("id", "$made.connection")},
-	{name: "trigger_flow", vars: input("id", "$made.link", "payload", vars("customer_id", "cus_1", "name", "Ada"))},
+	{name: "trigger_flow", vars: input("id", "$made.link", "payload", "$sample")},
+	{name: "trigger_flow.incomplete", vars: input("id", "$made.link", "payload", vars("customer_id", "cus_1", "name", 7))},
 	{name: "disable_flow_link", vars: input("id", "$made.link")},
 	{name: "delete_flow_link", vars: input("id", "$made.link")},
 	{name: "delete_connection", vars: input("id", "$made.connection")},
@@ -136,7 +137,7 @@ func (s *site) golden(t *testing.T, g golden, tries int) {
 		}
 	}
 	for name, path := range g.keep {
-		s.at[name] = at(t, a.Data, path)
+		s.at[name] = textAt(t, a.Data, path)
 	}
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
@@ -166,6 +167,9 @@ func (s *site) fillIn(t *testing.T, v any) any {
 		if !is {
 			return v
 		}
+		if name == "sample" {
+			return s.sample
+		}
 		if s.at[name] == "" {
 			t.Fatalf("nothing is called %s: %v", v, slices.Sorted(maps.Keys(s.at)))
 		}
@@ -186,8 +190,8 @@ func (s *site) fillIn(t *testing.T, v any) any {
 	return v
 }
 
-// at is the text at a path of an answer.
-func at(t *testing.T, data json.RawMessage, path string) string {
+// textAt is the text at a path of an answer.
+func textAt(t *testing.T, data json.RawMessage, path string) string {
 	t.Helper()
 	var v any
 	if err := json.Unmarshal(data, &v); err != nil {

@@ -48,7 +48,8 @@ type site struct {
 	mail  []letter
 	conns map[string]db.ID // by path of the webhook
 
-	at map[string]string // what documents ask for, by name
+	at     map[string]string // what documents ask for, by name
+	sample json.RawMessage   // a payload to start customers in with
 }
 
 // letter is a webhook's delivery.
@@ -326,6 +327,7 @@ func (s *site) fill() {
 	s.customer("No Mail", "")
 	app, _ := s.engine.Apps.App("stripe")
 	t, _ := app.Trigger("customer.created")
+	s.sample = t.Sample
 	var byHand db.Event
 	check(s.t, s.db.InTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
 		byHand, err = s.engine.TriggerNow(ctx, tx, s.org, in.ID, t.Sample)
