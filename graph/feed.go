@@ -73,13 +73,13 @@ func (f *Feed) Run(ctx context.Context) error {
 func (f *Feed) look(ctx context.Context, untold bool) error {
 	ctx, cancel := context.WithTimeout(ctx, feedWithin)
 	defer cancel()
+	if err := number(ctx, f.db); err != nil {
+		return err
+	}
 	if untold || !f.located {
 		if err := f.locate(ctx); err != nil {
 			return err
 		}
-	}
-	if err := number(ctx, f.db); err != nil {
-		return err
 	}
 	for {
 		rows, err := db.ChangesAfter(ctx, f.db, f.pos, feedBatch)
