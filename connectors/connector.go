@@ -180,13 +180,11 @@ type Subject struct{ Entity, ID, Name string }
 
 // Cause is what the vendor tells about who made the change. The engine resolves it to an effect; alone it proves nothing.
 type Cause struct {
-	IdempotencyKey string  // of the call that caused it
-	Creation       bool    // it reports the record's creation
-	OwnIDs         []OwnID // ids found in the record that our own writes would have put there
+	IdempotencyKey string // of the call that caused it
+	Mark           string // the idempotency key that a write of ours left in the record
+	Unmarked       bool   // there is no mark, and whatever we make in this app has one
+	Creation       bool   // it reports the record's creation
 }
-
-// OwnID is a reference, found in a vendor's record, to a record elsewhere.
-type OwnID struct{ App, Entity, ID string }
 
 // Action is what a flow can do in an app.
 type Action struct {

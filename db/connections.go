@@ -1,8 +1,10 @@
 package db
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -124,11 +126,18 @@ func ConnectionsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]C
 	return byID, err
 }
 
-// NeedReauth marks a connection whose credentials the vendor refuses. One that is no longer active stays as it is.
-func NeedReauth(ctx context.Context, idb bun.IDB, org, id ID, why string) error {
-	_, err := idb.NewUpdate().Model((*Connection)(nil)).Set("state = 'NEEDS_REAUTH', state_reason = ?, updated_at = now()", why).
-		Where("org_id = ? AND id = ? AND state = 'ACTIVE'", org, id).Exec(ctx)
-	return err
+// AwaitReauth tells whether a run that stopped at a connection's credentials must wait for their repair, and keeps the
+// connection from being repaired until the transaction ends. refused says that the vendor refused the credentials that
+// c holds; the connection is marked unless it has others by now.
+func AwaitReauth(ctx context.Context, idb bun.IDB, c Connection, refused bool, why string) (bool, error) {
+	var now Connection
+	err := idb.NewSelect().Model(&now).Where("c.org_id = ? AND c.id = ?", c.OrgID, c.ID).For("NO KEY UPDATE").Scan(ctx)
+	if err != nil || !refused || now.State != "ACTIVE" || !bytes.Equal(now.Credentials, c.Credentials) {
+		return now.State != "ACTIVE", err
+	}
+	_, err = idb.NewUpdate().Model((*Connection)(nil)).Set("state = 'NEEDS_REAUTH', state_reason = ?, updated_at = now()", why).
+		Where("org_id = ? AND id = ?", c.OrgID, c.ID).Exec(ctx)
+	return true, err
 }
 
 // AddConnection inserts a connection.
@@ -137,10 +146,16 @@ func AddConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
 	return err
 }
 
-// SaveConnection writes what a user may change of a connection, and what a test of it found.
+// SaveConnection writes what a user may change of a connection, and what a test of it found. ErrConflict says that
+// somebody else changed it since it was read.
 func SaveConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
-	return found(idb.NewUpdate().Model(c).Column("name", "state", "state_reason", "credentials", "hints", "permissions", "webhook_secrets", "tested_at").
-		Set("updated_at = now()").Where("org_id = ?org_id AND id = ?id AND deleted_at IS NULL").Returning("updated_at").Scan(ctx))
+	err := found(idb.NewUpdate().Model(c).Column("name", "state", "state_reason", "credentials", "hints", "permissions", "webhook_secrets", "tested_at").
+		Set("updated_at = clock_timestamp()").Where("org_id = ?org_id AND id = ?id AND deleted_at IS NULL AND updated_at = ?updated_at").
+		Returning("updated_at").Scan(ctx))
+	if errors.Is(err, ErrNotFound) {
+		return ErrConflict
+	}
+	return err
 }
 
 // SaveWebhook writes how a connection's webhook stands.
@@ -169,10 +184,10 @@ func EnabledLinksUsing(ctx context.Context, idb bun.IDB, org, id ID) ([]string, 
 	return names, err
 }
 
-// AddCursor starts the reading of a trigger, due at once.
+// AddCursor starts the reading of a trigger, due at once, unless it has begun.
 func AddCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger string) error {
 	c := Cursor{OrgID: org, ConnectionID: connection, Trigger: trigger}
-	_, err := idb.NewInsert().Model(&c).Value("due_at", "now()").Exec(ctx)
+	_, err := idb.NewInsert().Model(&c).Value("due_at", "now()").On("CONFLICT DO NOTHING").Exec(ctx)
 	return err
 }
 
@@ -200,17 +215,17 @@ func LeaseCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger s
 	return c, found(err)
 }
 
-// RenewCursor keeps a cursor; ErrNotFound when the lease was lost.
-func RenewCursor(ctx context.Context, idb bun.IDB, c Cursor, lease time.Duration) error {
-	var until time.Time
+// RenewCursor keeps a cursor for the reader that leased it; ErrNotFound when another has it.
+func RenewCursor(ctx context.Context, idb bun.IDB, c *Cursor, lease time.Duration) error {
 	return found(idb.NewRaw(`UPDATE cursors SET lease_until = clock_timestamp() + make_interval(secs => ?)
-		WHERE org_id = ? AND connection_id = ? AND trigger = ? AND lease_until >= clock_timestamp() RETURNING lease_until`,
-		lease.Seconds(), c.OrgID, c.ConnectionID, c.Trigger).Scan(ctx, &until))
+		WHERE org_id = ? AND connection_id = ? AND trigger = ? AND lease_until = ? RETURNING lease_until`,
+		lease.Seconds(), c.OrgID, c.ConnectionID, c.Trigger, c.LeaseUntil).Scan(ctx, &c.LeaseUntil))
 }
 
-// SaveCursor writes how far a walk has come and gives the cursor back.
+// SaveCursor writes how far a walk has come and gives the cursor back; ErrNotFound when another reader has it.
 func SaveCursor(ctx context.Context, idb bun.IDB, c Cursor) error {
-	_, err := idb.NewUpdate().Model(&c).Column("cursor", "based_at", "swept_at", "read_at", "error", "due_at").
-		Set("lease_until = NULL").WherePK().Exec(ctx)
-	return err
+	var trigger string
+	return found(idb.NewUpdate().Model(&c).Column("cursor", "based_at", "swept_at", "read_at", "error", "due_at").
+		Set("lease_until = NULL").Where("org_id = ?org_id AND connection_id = ?connection_id AND trigger = ?trigger AND lease_until = ?lease_until").
+		Returning("trigger").Scan(ctx, &trigger))
 }

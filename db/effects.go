@@ -112,42 +112,46 @@ func AddAttempts(ctx context.Context, idb bun.IDB, attempts []Attempt) error {
 	return err
 }
 
-// CreatorOf finds the CREATE of ours that made a record, or is about to under an id that we chose.
-func CreatorOf(ctx context.Context, idb bun.IDB, org, account ID, entity, id string) (Effect, error) {
+// CreatorOf finds the CREATE of ours that made a record. With open, also one that is about to make it under this id,
+// which we chose.
+func CreatorOf(ctx context.Context, idb bun.IDB, org, account ID, entity, id string, open bool) (Effect, error) {
 	var e Effect
 	err := idb.NewSelect().Model(&e).
 		Join("JOIN mapping_slots ms ON ms.org_id = ef.org_id AND ms.effect_id = ef.id").
 		Where("ms.org_id = ? AND ms.vendor_account_id = ? AND ms.entity = ? AND ef.kind = 'CREATE'", org, account, entity).
-		Where("(ms.external_id = ? OR (ms.external_id IS NULL AND ms.own_id = ?))", id, id).
+		Where("(ms.external_id = ? OR (? AND ms.external_id IS NULL AND ms.own_id = ?))", id, open, id).
 		Limit(1).Scan(ctx)
 	return e, found(err)
 }
 
-// CreatorThrough finds the CREATE of ours for a record that names a counterpart (app, entity, id): the counterpart's
-// mapping has a slot for the record's kind, which that CREATE claimed and which is still open or holds this record.
-func CreatorThrough(ctx context.Context, idb bun.IDB, org, account ID, entity, id, ownApp, ownEntity, ownID string) (Effect, error) {
-	var e Effect
-	err := idb.NewSelect().Model(&e).
-		Join("JOIN mapping_slots ms ON ms.org_id = ef.org_id AND ms.effect_id = ef.id").
-		Join("JOIN mapping_slots own ON own.org_id = ms.org_id AND own.mapping_id = ms.mapping_id").
-		Join("JOIN vendor_accounts va ON va.org_id = own.org_id AND va.id = own.vendor_account_id").
-		Where("own.org_id = ? AND own.entity = ? AND own.external_id = ? AND va.app = ?", org, ownEntity, ownID, ownApp).
-		Where("ms.vendor_account_id = ? AND ms.entity = ? AND ef.kind = 'CREATE'", account, entity).
-		Where("(ms.external_id IS NULL OR ms.external_id = ?)", id).
-		Limit(1).Scan(ctx)
-	return e, found(err)
+// EffectIn tells whether the run has an effect in one of these states.
+func EffectIn(ctx context.Context, idb bun.IDB, org, run ID, states ...string) (bool, error) {
+	return idb.NewSelect().Model((*Effect)(nil)).Where("org_id = ? AND run_id = ? AND state IN (?)", org, run, bun.List(states)).Exists(ctx)
 }
 
-// UnsettledEffects tells whether a write of the run may have happened without our knowing.
-func UnsettledEffects(ctx context.Context, idb bun.IDB, org, run ID) (bool, error) {
-	return idb.NewSelect().Model((*Effect)(nil)).Where("org_id = ? AND run_id = ? AND state IN ('SENT', 'UNKNOWN')", org, run).Exists(ctx)
+// UnsettledThrough tells whether a write through the connection may have happened without our knowing.
+func UnsettledThrough(ctx context.Context, idb bun.IDB, org, connection ID) (bool, error) {
+	return idb.NewSelect().Model((*Effect)(nil)).Where("org_id = ? AND connection_id = ? AND run_id IS NOT NULL AND state IN ('SENT', 'UNKNOWN')", org, connection).Exists(ctx)
 }
 
-// GiveUpEffects ends what a run had planned and surely not done, and releases its slots.
+// MarkConflict notes that what an effect made cannot be linked.
+func MarkConflict(ctx context.Context, idb bun.IDB, e *Effect) error {
+	_, err := idb.NewUpdate().Model(e).Column("state", "error").Set("updated_at = now()").WherePK().Exec(ctx)
+	return err
+}
+
+// Now is the database's time, which leases and deadlines go by.
+func Now(ctx context.Context, idb bun.IDB) (time.Time, error) {
+	var now time.Time
+	err := idb.NewRaw("SELECT clock_timestamp()").Scan(ctx, &now)
+	return now, err
+}
+
+// GiveUpEffects ends what a run had planned and surely not done, and what no person has settled, and releases their slots.
 func GiveUpEffects(ctx context.Context, idb bun.IDB, org, run ID) error {
 	_, err := idb.NewRaw(`WITH given_up AS (
 			UPDATE effects SET state = 'GIVEN_UP', request = NULL, updated_at = now()
-			WHERE org_id = ?0 AND run_id = ?1 AND state IN ('PLANNED', 'ABSENT') RETURNING id)
+			WHERE org_id = ?0 AND run_id = ?1 AND state IN ('PLANNED', 'ABSENT', 'CONFLICT') RETURNING id)
 		DELETE FROM mapping_slots WHERE org_id = ?0 AND external_id IS NULL AND effect_id IN (SELECT id FROM given_up)`, org, run).Exec(ctx)
 	return err
 }

@@ -92,3 +92,10 @@ func AddOutcome(ctx context.Context, idb bun.IDB, o EventOutcome) error {
 	_, err := idb.NewInsert().Model(&o).On("CONFLICT DO NOTHING").Exec(ctx)
 	return err
 }
+
+// PendingEvents are the events of a trigger that were stored and not dispatched yet.
+func PendingEvents(ctx context.Context, idb bun.IDB, org, connection ID, trigger string) ([]ID, error) {
+	var ids []ID
+	err := idb.NewRaw("SELECT id FROM events WHERE org_id = ? AND connection_id = ? AND trigger = ? AND due_at IS NOT NULL ORDER BY id", org, connection, trigger).Scan(ctx, &ids)
+	return ids, err
+}

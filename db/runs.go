@@ -62,7 +62,8 @@ type Step struct {
 	State           string
 	WaitingReason   string    `bun:",nullzero"`
 	WakeAt          time.Time `bun:",nullzero"`
-	ReservedAt      time.Time `bun:",nullzero"` // the start that the budget gave, until it is used
+	ReservedAt      time.Time `bun:",nullzero"` // the start that a budget gave, until it is used
+	ReservedAccount ID        `bun:",nullzero"` // whose budget
 	Tries           int
 	Input           json.RawMessage `bun:"type:jsonb,nullzero"`
 	Output          json.RawMessage `bun:"type:jsonb,nullzero"`
@@ -121,10 +122,11 @@ func YieldRun(ctx context.Context, idb bun.IDB, org, id ID, fence int64) error {
 	return err
 }
 
-// HoldRun keeps others from taking a run until the transaction ends; ErrNotFound when the fence is old.
-func HoldRun(ctx context.Context, idb bun.IDB, org, id ID, fence int64) error {
-	var held int
-	return found(idb.NewRaw("SELECT 1 FROM runs WHERE org_id = ? AND id = ? AND fence = ? AND ended_at IS NULL FOR NO KEY UPDATE", org, id, fence).Scan(ctx, &held))
+// HoldRun keeps others from changing a run until the transaction ends, and answers its state; ErrNotFound when the
+// fence is old.
+func HoldRun(ctx context.Context, idb bun.IDB, org, id ID, fence int64) (state string, err error) {
+	err = idb.NewRaw("SELECT state FROM runs WHERE org_id = ? AND id = ? AND fence = ? AND ended_at IS NULL FOR NO KEY UPDATE", org, id, fence).Scan(ctx, &state)
+	return state, found(err)
 }
 
 // Touch takes the run's next version under its fence, and answers the state that others may have given it meanwhile.
@@ -185,12 +187,14 @@ func LaneBusy(ctx context.Context, idb bun.IDB, org, link ID, lane string) (bool
 	return busy, err
 }
 
-// PromoteLane queues the lane's next run, by vendor time. ErrNotFound when none waits. Call it under LockLane.
+// PromoteLane queues the lane's next run, by vendor time. ErrNotFound when none waits, or one is live. Call it under LockLane.
 func PromoteLane(ctx context.Context, idb bun.IDB, org, link ID, lane string) (Run, error) {
 	var r Run
 	err := idb.NewRaw(`UPDATE runs SET state = 'QUEUED', waiting_reason = NULL, version = version + 1, due_at = now() + interval '10 seconds'
 		WHERE org_id = ?0 AND id = (SELECT id FROM runs WHERE org_id = ?0 AND flow_link_id = ?1 AND lane = ?2 AND ended_at IS NULL
 			AND state = 'WAITING' AND waiting_reason = 'LANE' ORDER BY vendor_at, id LIMIT 1)
+		AND NOT EXISTS (SELECT FROM runs live WHERE live.org_id = ?0 AND live.flow_link_id = ?1 AND live.lane = ?2 AND live.ended_at IS NULL
+			AND live.waiting_reason IS DISTINCT FROM 'LANE')
 		RETURNING *`, org, link, lane).Scan(ctx, &r)
 	return r, found(err)
 }

@@ -50,7 +50,7 @@ func (w *activate) Work(ctx context.Context, job *river.Job[activateArgs]) error
 		w.log.InfoContext(ctx, "a run was taken over", "org", job.Args.Org, "run", job.Args.Run)
 		return nil
 	}
-	if ctx.Err() != nil { // the process stops: another takes the run up at once
+	if err != nil && ctx.Err() != nil { // the process stops: another takes the run up at once
 		return errors.Join(err, w.engine.Yield(context.WithoutCancel(ctx), a))
 	}
 	return err

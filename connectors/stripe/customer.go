@@ -74,13 +74,9 @@ func decodeCustomerCreated(body []byte) (connectors.Occurrence, error) {
 	p := CustomerCreated{EventID: e.ID, OccurredAt: e.at(), Livemode: e.mode() == connectors.Live}.with(&cus)
 	o := connectors.Occurrence{
 		Payload: p, Record: connectors.Subject{Entity: "customer", ID: cus.ID, Name: label(&cus)}, BusinessKey: cus.ID, At: e.at(),
-		Cause: connectors.Cause{IdempotencyKey: e.idempotencyKey(), Creation: true},
+		// Each customer that we make carries its effect's key, so one without cannot be ours, whatever else it names.
+		Cause: connectors.Cause{IdempotencyKey: e.idempotencyKey(), Mark: cus.Metadata[metaEffect], Unmarked: cus.Metadata[metaEffect] == "", Creation: true},
 		Thin:  e.APIVersion != apiVersion, // rendered in a shape this library was not made for
-	}
-	for _, m := range []struct{ key, entity string }{{metaAccount, "account"}, {metaCustomer, "customer"}} {
-		if id := cus.Metadata[m.key]; id != "" {
-			o.Cause.OwnIDs = append(o.Cause.OwnIDs, connectors.OwnID{App: "togai", Entity: m.entity, ID: id})
-		}
 	}
 	return o, nil
 }

@@ -118,14 +118,12 @@ func decodeAccountCreated(body []byte) (connectors.Occurrence, error) {
 func occurrence(a account) connectors.Occurrence {
 	o := connectors.Occurrence{
 		Payload: a.plain(), Record: connectors.Subject{Entity: "account", ID: a.ID, Name: a.Name}, BusinessKey: a.ID,
-		// Togai names no cause. What we made carries our key in its metadata and an id of our choice.
-		Cause: connectors.Cause{IdempotencyKey: a.Metadata[metaEffect], Creation: true, OwnIDs: []connectors.OwnID{{App: "togai", Entity: "account", ID: a.ID}}},
+		// Togai names no cause. What we made carries our key in its metadata, and an id of our choice by which the engine
+		// knows it also where the metadata is left out.
+		Cause: connectors.Cause{Mark: a.Metadata[metaEffect], Creation: true},
 	}
 	if a.CustomerID != "" {
 		o.Parent = &connectors.Subject{Entity: "customer", ID: a.CustomerID}
-	}
-	if id := valueOf(a.Settings, stripeCustomerID); id != "" {
-		o.Cause.OwnIDs = append(o.Cause.OwnIDs, connectors.OwnID{App: "stripe", Entity: "customer", ID: id})
 	}
 	return o
 }

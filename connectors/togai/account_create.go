@@ -192,6 +192,8 @@ func orFound(ctx context.Context, key string, probe connectors.Probe, refusal er
 	switch {
 	case connectors.KindOf(err) == connectors.Conflict || found:
 		return ref, err
+	case err != nil: // it may be there; the engine looks again
+		return connectors.Ref{}, connectors.Errorf(connectors.Conflict, "%w; whether it is there could not be read: %w", refusal, err)
 	}
-	return connectors.Ref{}, refusal // something else is wrong with the input, or looking failed too
+	return connectors.Ref{}, refusal // something else is wrong with the input
 }

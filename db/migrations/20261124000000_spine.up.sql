@@ -321,7 +321,8 @@ CREATE TABLE steps (
   state             text NOT NULL DEFAULT 'PENDING' CHECK (state IN ('PENDING', 'RUNNING', 'WAITING', 'SUCCEEDED', 'ADOPTED', 'SKIPPED', 'FAILED', 'CANCELLED')),
   waiting_reason    text CHECK (waiting_reason IN ('RETRY', 'REAUTH', 'LANE', 'DEPENDENCY', 'RATE', 'PERSON')),
   wake_at           timestamptz,
-  reserved_at       timestamptz, -- the start that the budget gave, kept until it is used
+  reserved_at       timestamptz, -- the start that a vendor account's budget gave, kept until it is used
+  reserved_account  uuid,
   tries             int NOT NULL DEFAULT 0,
   input             jsonb,
   output            jsonb,
@@ -333,7 +334,8 @@ CREATE TABLE steps (
   PRIMARY KEY (org_id, run_id, key),
   FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id),
   FOREIGN KEY (org_id, connection_id) REFERENCES connections (org_id, id),
-  FOREIGN KEY (org_id, vendor_account_id) REFERENCES vendor_accounts (org_id, id)
+  FOREIGN KEY (org_id, vendor_account_id) REFERENCES vendor_accounts (org_id, id),
+  FOREIGN KEY (org_id, reserved_account) REFERENCES vendor_accounts (org_id, id)
 );
 CREATE INDEX steps_reauth ON steps (org_id, connection_id) WHERE waiting_reason = 'REAUTH';
 

@@ -25,6 +25,8 @@ type Activation struct {
 	effects  map[string]*db.Effect // this run's live ones, by account and key
 	attempts []db.Attempt          // made and not saved yet
 	settled  []*db.Effect          // known to have happened and not saved yet
+	pacers   map[db.ID]*pacer      // by vendor account
+	broken   error                 // why the run can never go on
 	stop     context.CancelCauseFunc
 }
 
@@ -41,7 +43,7 @@ func (e *Engine) Lease(ctx context.Context, org, id db.ID) (a *Activation, lease
 	if err != nil {
 		return nil, nil, nil, false, fmt.Errorf("leasing run %s: %w", id, err)
 	}
-	a = &Activation{e: e, run: run}
+	a = &Activation{e: e, run: run, pacers: map[db.ID]*pacer{}}
 	leased, a.stop = context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go a.renew(leased, done)
@@ -109,11 +111,16 @@ func (a *Activation) bind(ctx context.Context) error {
 		return err
 	}
 	body, err := db.EventBody(ctx, a.e.DB, a.run.OrgID, a.run.EventID, a.run.EventAt)
+	if errors.Is(err, db.ErrNotFound) {
+		a.broken = connectors.Errorf(connectors.Invalid, "the event's body is no longer kept")
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("reading the event's body: %w", err)
 	}
 	if a.subj, err = decode(a.plan.trigger, a.run.Source, body); err != nil {
-		return err
+		a.broken = connectors.Errorf(connectors.Invalid, "the event cannot be read: %w", err)
+		return nil
 	}
 	payload, err := asJSON(a.subj.Payload)
 	if err != nil {
@@ -134,6 +141,19 @@ func (a *Activation) bind(ctx context.Context) error {
 		"run": map[string]any{"id": db.FormatID("run", a.run.ID), "source": a.run.Source, "replay": float64(a.run.Replay)},
 	}
 	return nil
+}
+
+// hold makes sure that the run is still this worker's, and stays it until the transaction ends. It sees what others
+// have made of the run meanwhile.
+func (a *Activation) hold(ctx context.Context, tx db.Tx) error {
+	state, err := db.HoldRun(ctx, tx, a.run.OrgID, a.run.ID, a.run.Fence)
+	if errors.Is(err, db.ErrNotFound) {
+		return errFenced
+	}
+	if err == nil {
+		a.run.State = state
+	}
+	return err
 }
 
 func (a *Activation) env() expr.Env {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,8 @@ type Next struct {
 	message       string
 	step          *db.Step // the step that decided it and is not saved yet
 	all           bool     // every step changed, not only that one
-	reauth        db.ID    // the connection whose credentials do not work
+	through       db.ID    // the connection it stopped at
+	refused       bool     // whose credentials the vendor refuses
 }
 
 // Advance takes the run's steps until it ends or must wait. Each step but the last commits as it goes. An error means
@@ -29,6 +31,9 @@ type Next struct {
 func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
 	if a.run.State == Cancelling && !a.unsettled() {
 		return a.cancelled(), nil
+	}
+	if a.broken != nil {
+		return a.cannotGoOn(ctx)
 	}
 	if next, err := a.begin(ctx); err != nil {
 		return Next{}, err
@@ -63,6 +68,19 @@ func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
 	return a.ended(nil), nil
 }
 
+// cannotGoOn ends a run that lacks what it would need.
+func (a *Activation) cannotGoOn(ctx context.Context) (Next, error) {
+	i := slices.IndexFunc(a.steps, func(s db.Step) bool { return !stepFinal(s.State) })
+	if i < 0 {
+		return a.ended(nil), nil
+	}
+	next, err := a.stopped(ctx, &a.steps[i], a.run.ConnectionID, a.broken)
+	if err != nil {
+		return Next{}, err
+	}
+	return *next, nil
+}
+
 // step takes one step. It answers where the run goes when the step did not get through.
 func (a *Activation) step(ctx context.Context, i int) (*Next, error) {
 	s, p := &a.steps[i], a.plan.steps[i]
@@ -90,6 +108,14 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, through db.ID, err
 		return &next, nil
 	}
 	v := a.e.timing().judge(err, s.Tries)
+	if v.state == Failed && a.unsettledIn(s.Key) {
+		v = a.e.timing().keepLooking(v)
+	}
+	if v.kind == connectors.RateLimited {
+		if err := a.slowDown(ctx, through, v.wait); err != nil {
+			return nil, err
+		}
+	}
 	if v.kind == "" && !v.free {
 		a.e.Log.ErrorContext(ctx, "a step failed on our side", "run", a.run.ID, "step", s.Key, "error", err)
 	}
@@ -97,13 +123,11 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, through db.ID, err
 		s.Tries++
 	}
 	s.ErrorKind, s.Error = string(v.kind), v.message
-	next := &Next{state: v.state, reason: v.reason, wait: v.wait, kind: v.kind, message: v.message, step: s}
+	a.reserve(s)
+	next := &Next{state: v.state, reason: v.reason, wait: v.wait, kind: v.kind, message: v.message, step: s, through: through, refused: v.reauth}
 	if v.state == Failed {
 		a.close(s, Failed, "")
 		return next, nil
-	}
-	if v.reauth {
-		next.reauth = through
 	}
 	s.State, s.WaitingReason, s.WakeAt = Waiting, v.reason, time.Time{}
 	if v.wait >= 0 {
@@ -151,11 +175,11 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 	if err != nil {
 		return err
 	}
-	out, err := p.action.Run(ctx, c, raw)
-	s.ReservedAt = j.pace.reserved
+	out, err := runAction(ctx, p.action, c, raw)
 	if err != nil {
 		return err
 	}
+	a.reserve(s)
 	value, err := asJSON(out)
 	if err != nil {
 		return err
@@ -170,6 +194,26 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 	}
 	a.close(s, state, "")
 	return nil
+}
+
+// runAction runs an action; its panic is an error of ours, tried again like any other.
+func runAction(ctx context.Context, action connectors.Action, c connectors.Conn, in []byte) (out any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("action %s panicked: %v\n%s", action.Key, p, debug.Stack())
+		}
+	}()
+	return action.Run(ctx, c, in)
+}
+
+// slowDown lets everybody's calls to the account wait: the vendor asked for it.
+func (a *Activation) slowDown(ctx context.Context, through db.ID, d time.Duration) error {
+	conn := a.conns[through]
+	app, ok := a.e.Apps.App(conn.App)
+	if !ok || conn.VendorAccount == nil {
+		return nil
+	}
+	return a.pacer(app, *conn.VendorAccount).delay(ctx, d)
 }
 
 func (a *Activation) close(s *db.Step, state, reason string) {

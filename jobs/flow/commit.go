@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"tieline/connectors"
@@ -77,6 +78,10 @@ func (e *Engine) fill(ctx context.Context, tx db.Tx, ef *db.Effect) error {
 			return err
 		} else if err != nil {
 			e.Log.WarnContext(ctx, "a record is mapped elsewhere already", "org", ef.OrgID, "effect", ef.ID, "entity", s.Entity, "id", s.ExternalID)
+			ef.State, ef.Error = EffectConflict, fmt.Sprintf("%s %s is linked to another record already", s.Entity, s.ExternalID)
+			if err := db.MarkConflict(ctx, tx, ef); err != nil {
+				return err
+			}
 		}
 	}
 	return e.wakeDependents(ctx, tx, ef.OrgID, ef.MappingID)
@@ -91,18 +96,22 @@ func (e *Engine) Yield(ctx context.Context, a *Activation) error {
 // Finish commits where the run goes: its state, what it left and the lane's next run. Whoever carried the run ends its
 // job in the same transaction. It may be called again with a new transaction when one failed.
 func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) error {
-	r, over := a.run, final(n.state)
+	over := final(n.state)
 	if over {
-		if err := db.LockLane(ctx, tx, r.FlowLinkID, r.Lane); err != nil {
+		if err := db.LockLane(ctx, tx, a.run.FlowLinkID, a.run.Lane); err != nil {
 			return err
 		}
 	}
-	e.apply(&r, n)
-	err := db.SaveRun(ctx, tx, &r)
-	if errors.Is(err, db.ErrNotFound) {
-		return errFenced
+	if err := a.hold(ctx, tx); err != nil {
+		return err
 	}
+	n, err := a.lookAgain(ctx, tx, n)
 	if err != nil {
+		return err
+	}
+	r := a.run
+	e.apply(&r, n)
+	if err := db.SaveRun(ctx, tx, &r); err != nil {
 		return err
 	}
 	if err := a.keep(ctx, tx, a.changed(n)...); err != nil {
@@ -111,15 +120,33 @@ func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) er
 	if err := db.Tell(ctx, tx, r, n.step); err != nil {
 		return err
 	}
-	if n.reauth != (db.ID{}) {
-		if err := db.NeedReauth(ctx, tx, r.OrgID, n.reauth, n.message); err != nil {
-			return err
-		}
-	}
 	if !over {
 		return nil
 	}
 	return e.afterEnd(ctx, tx, r)
+}
+
+// lookAgain makes sure that what the run is about to wait for has not come meanwhile, when nobody would wake it again.
+// Who repairs a connection or settles an effect takes the same rows.
+func (a *Activation) lookAgain(ctx context.Context, tx db.Tx, n Next) (Next, error) {
+	waits, err := true, error(nil)
+	switch n.reason {
+	case ForReauth:
+		conn := a.conns[n.through]
+		waits, err = db.AwaitReauth(ctx, tx, conn, n.refused, n.message)
+	case ForPerson:
+		if n.kind == connectors.Conflict {
+			waits, err = db.EffectIn(ctx, tx, a.run.OrgID, a.run.ID, EffectConflict)
+		}
+	}
+	if err != nil || waits {
+		return n, err
+	}
+	n.reason, n.wait = ForRetry, 0
+	if n.step != nil {
+		n.step.WaitingReason, n.step.WakeAt = ForRetry, time.Now()
+	}
+	return n, nil
 }
 
 // apply gives a run the state an activation ended with.

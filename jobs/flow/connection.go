@@ -121,8 +121,10 @@ func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in Connect
 		if err := db.SaveConnection(ctx, tx, &row); err != nil {
 			return taken(err)
 		}
-		if err := e.wakeReauth(ctx, tx, row); err != nil {
-			return err
+		if in.Credentials != nil {
+			if err := e.wakeReauth(ctx, tx, row); err != nil {
+				return err
+			}
 		}
 		return commit(ctx, tx, id)
 	})
@@ -159,7 +161,7 @@ func (e *Engine) TestConnection(ctx context.Context, org, id db.ID, commit Commi
 	row.TestedAt = time.Now()
 	if serr := e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if err := db.SaveConnection(ctx, tx, &row); err != nil {
-			return err
+			return taken(err)
 		}
 		if row.State == ConnActive {
 			if err := e.wakeReauth(ctx, tx, row); err != nil {
@@ -188,6 +190,13 @@ func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID, commit Com
 	}
 	if len(used) > 0 {
 		return row, problem(CodeInUse, "Flow links use this connection: "+strings.Join(used, ", ")+". Disable or delete them first.", "id")
+	}
+	open, err := db.UnsettledThrough(ctx, e.DB, org, id)
+	if err != nil {
+		return row, err
+	}
+	if open {
+		return row, problem(CodeInUse, "What became of a write through this connection is not known yet. Its run is looking; try again when it is over, or cancel it.", "id")
 	}
 	if row.WebhookID != "" {
 		e.unregister(ctx, row) // best effort: a key that no longer works cannot remove it
@@ -330,7 +339,11 @@ func (e *Engine) wakeReauth(ctx context.Context, tx db.Tx, row db.Connection) er
 	return e.queued(ctx, tx, woken...)
 }
 
+// taken puts what the database refuses into words for the form.
 func taken(err error) error {
+	if errors.Is(err, db.ErrConflict) {
+		return problem(CodeState, "Somebody else changed it meanwhile. Read it again and repeat what you meant.", "id")
+	}
 	if db.IsUnique(err, "connections_name", "flow_links_name") {
 		return problem(CodeTaken, "Another one has this name; choose a different one.", "name")
 	}

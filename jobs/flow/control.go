@@ -20,7 +20,7 @@ func (e *Engine) Cancel(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, e
 	if r.State == Cancelling {
 		return r, nil
 	}
-	open, err := db.UnsettledEffects(ctx, tx, org, id)
+	open, err := db.EffectIn(ctx, tx, org, id, EffectSent, EffectUnknown)
 	if err != nil {
 		return r, err
 	}
@@ -51,21 +51,22 @@ func (e *Engine) Cancel(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, e
 	return r, e.afterEnd(ctx, tx, r)
 }
 
-// Retry goes on with a run that failed or was cancelled, from the step it stopped at, in its lane's turn; and one that
-// waits for its next try does not wait any longer. What it has done already is not done again.
+// Retry goes on with a run that failed or was cancelled, from the step it stopped at, in its lane's turn; one that waits
+// for its next try does not wait any longer, and one that waits for a person looks again whether the matter has cleared.
+// What it has done already is not done again.
 func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, error) {
 	r, err := e.lockInLane(ctx, tx, org, id)
 	if err != nil {
 		return r, err
 	}
 	switch {
-	case r.State == Waiting && r.WaitingReason == ForRetry:
+	case r.State == Waiting && (r.WaitingReason == ForRetry || r.WaitingReason == ForPerson):
 	case r.State == Failed || r.State == Cancelled:
 		if err := db.ReopenSteps(ctx, tx, org, id); err != nil {
 			return r, err
 		}
 	default:
-		return r, problem(CodeState, "Only a run that failed, was cancelled or waits for its next try can be retried; this one is "+r.State+".", "id")
+		return r, problem(CodeState, "Only a run that failed, was cancelled, or waits for its next try or for a person can be retried; this one is "+r.State+".", "id")
 	}
 	busy := false
 	if final(r.State) {

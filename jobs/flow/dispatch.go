@@ -27,6 +27,9 @@ func (e *Engine) Dispatch(ctx context.Context, org, id db.ID) error {
 	}
 	conn := conns[ev.ConnectionID]
 	occ, err := e.occurrence(ctx, conn, ev)
+	if err != nil && !errors.Is(err, errUnreadable) {
+		return err // a passing fault, or a process that is older than the trigger: the event is due again
+	}
 	if err != nil {
 		e.Log.WarnContext(ctx, "an event cannot be read", "org", org, "event", id, "error", err)
 		return db.EventUnreadable(ctx, e.DB, org, id, err.Error())
@@ -50,15 +53,24 @@ func (e *Engine) occurrence(ctx context.Context, conn db.Connection, ev db.Event
 		return connectors.Occurrence{}, fmt.Errorf("app %s has no trigger %q", conn.App, ev.Trigger)
 	}
 	body, err := db.EventBody(ctx, e.DB, ev.OrgID, ev.ID, ev.ReceivedAt)
+	if errors.Is(err, db.ErrNotFound) {
+		return connectors.Occurrence{}, fmt.Errorf("%w: its body is no longer kept", errUnreadable)
+	}
 	if err != nil {
 		return connectors.Occurrence{}, err
 	}
 	occ, err := decode(t, ev.Source, body)
-	if err == nil && ev.Source == FromHand {
+	if err != nil {
+		return occ, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if ev.Source == FromHand {
 		occ.BusinessKey = ev.DedupeKey // started by hand, so it may run again
 	}
-	return occ, err
+	return occ, nil
 }
+
+// errUnreadable says that an event can never be dispatched, by whatever process.
+var errUnreadable = errors.New("the event cannot be read")
 
 func (e *Engine) dispatch(ctx context.Context, tx db.Tx, ev db.Event, conn db.Connection, occ connectors.Occurrence) error {
 	cause, err := e.cause(ctx, tx, ev, conn, occ)
@@ -110,11 +122,22 @@ func (e *Engine) mapRecord(ctx context.Context, tx db.Tx, ev db.Event, conn db.C
 		return slot.MappingID, err
 	}
 	// The first account of its customer: they share a mapping, and later accounts point to it.
-	_, err = db.FillSlot(ctx, tx, db.Slot{
+	made, err := db.FillSlot(ctx, tx, db.Slot{
 		OrgID: ev.OrgID, MappingID: slot.MappingID, VendorAccountID: conn.VendorAccountID, Entity: occ.Parent.Entity, ExternalID: occ.Parent.ID,
 		Name: occ.Parent.Name, EventID: ev.ID,
 	})
-	return slot.MappingID, err
+	if err != nil || made {
+		return slot.MappingID, err
+	}
+	// Another of its accounts was first; now that we have waited for it, its row shows.
+	parent, err = db.SlotByExternalID(ctx, tx, ev.OrgID, conn.VendorAccountID, occ.Parent.Entity, occ.Parent.ID)
+	if errors.Is(err, db.ErrNotFound) {
+		return slot.MappingID, nil // this mapping belongs to another customer already
+	}
+	if err != nil {
+		return slot.MappingID, err
+	}
+	return slot.MappingID, db.SetParent(ctx, tx, ev.OrgID, slot.MappingID, parent.MappingID)
 }
 
 func (e *Engine) dispatchTo(ctx context.Context, tx db.Tx, link db.FlowLink, ev db.Event, conn db.Connection, occ connectors.Occurrence, cause *db.Effect, mapping db.ID) error {

@@ -9,14 +9,18 @@ import (
 	"tieline/db"
 )
 
-// cause finds the effect of ours that an event reports, or nil when it is news. An idempotency key must be that of an
-// effect; a record's creation must resolve, by its mapping or by ids of ours in it, to the CREATE that made it. A
-// prefix alone proves nothing: a staging copy may share the vendor account.
+// cause finds the effect of ours that an event reports, or nil when it is news. An idempotency key, or the mark we leave
+// in a record, must be that of an effect; a record's creation must resolve, by its mapping or by the id we chose for it,
+// to the CREATE that made it. A prefix alone proves nothing: a staging copy may share the vendor account.
 func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Event, conn db.Connection, occ connectors.Occurrence) (*db.Effect, error) {
 	if ev.Source == FromHand || ev.Source == FromSchedule {
 		return nil, nil
 	}
-	if id, ok := effectOfKey(occ.Cause.IdempotencyKey); ok {
+	for _, key := range []string{occ.Cause.IdempotencyKey, occ.Cause.Mark} {
+		id, ok := effectOfKey(key)
+		if !ok {
+			continue
+		}
 		ef, err := db.GetEffect(ctx, tx, ev.OrgID, id)
 		if err == nil && ef.VendorAccountID == conn.VendorAccountID {
 			return &ef, nil
@@ -28,13 +32,9 @@ func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Event, conn db.Conne
 	if !occ.Cause.Creation {
 		return nil, nil
 	}
-	ef, err := db.CreatorOf(ctx, tx, ev.OrgID, conn.VendorAccountID, occ.Record.Entity, occ.Record.ID)
-	for _, own := range occ.Cause.OwnIDs {
-		if !errors.Is(err, db.ErrNotFound) {
-			break
-		}
-		ef, err = db.CreatorThrough(ctx, tx, ev.OrgID, conn.VendorAccountID, occ.Record.Entity, occ.Record.ID, own.App, own.Entity, own.ID)
-	}
+	// What names another cause, or lacks the mark that our writes leave, may be ours only when we know that we made it.
+	stranger := occ.Cause.IdempotencyKey != "" || occ.Cause.Mark != "" || occ.Cause.Unmarked
+	ef, err := db.CreatorOf(ctx, tx, ev.OrgID, conn.VendorAccountID, occ.Record.Entity, occ.Record.ID, !stranger)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, nil
 	}
@@ -44,12 +44,24 @@ func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Event, conn db.Conne
 // confirmByEcho takes the vendor's own event for the answer that may have been lost: it confirms the effect, fills its
 // slots, and wakes the run that was about to look.
 func (e *Engine) confirmByEcho(ctx context.Context, tx db.Tx, ef *db.Effect, conn db.Connection, occ connectors.Occurrence) error {
-	if ef.State == EffectConfirmed || ef.Kind != string(connectors.CreateEffect) || !occ.Cause.Creation {
+	if ef.Kind != string(connectors.CreateEffect) || !occ.Cause.Creation || ef.RunID == (db.ID{}) {
 		return nil
 	}
+	// The run's row first, as its worker takes them: it either sees what is written here, or is woken by it.
+	if _, err := db.LockRun(ctx, tx, ef.OrgID, ef.RunID); err != nil {
+		return err
+	}
+	now, err := db.GetEffect(ctx, tx, ef.OrgID, ef.ID)
+	if err != nil {
+		return err
+	}
+	*ef = now
 	ref, whole := echoRef(ef, occ)
-	if !whole {
-		return nil // it reports only the lesser of what the effect makes; the run settles the rest
+	if ef.State == EffectConfirmed || !whole { // or it reports only the lesser of what the effect makes; the run settles the rest
+		return nil
+	}
+	if ef.State == EffectRefused || ef.State == EffectGivenUp {
+		return e.outlived(ctx, tx, ef, ref, occ)
 	}
 	raw, err := json.Marshal(ref)
 	if err != nil {
@@ -67,6 +79,20 @@ func (e *Engine) confirmByEcho(ctx context.Context, tx db.Tx, ef *db.Effect, con
 		return err
 	}
 	return e.queued(ctx, tx, woken...)
+}
+
+// outlived links what an effect has made after all, although it was given up.
+func (e *Engine) outlived(ctx context.Context, tx db.Tx, ef *db.Effect, ref connectors.Ref, occ connectors.Occurrence) error {
+	_, role, _ := splitCreateKey(ef.Key)
+	for _, s := range append([]connectors.Slot{{Entity: ef.Entity, Role: role, ID: ref.ID}}, ref.With...) {
+		if _, err := db.FillSlot(ctx, tx, db.Slot{
+			OrgID: ef.OrgID, MappingID: ef.MappingID, VendorAccountID: ef.VendorAccountID, Entity: s.Entity, Role: s.Role,
+			ExternalID: s.ID, Name: occ.Record.Name, RunID: ef.RunID, Step: ef.Step,
+		}); err != nil {
+			return err
+		}
+	}
+	return e.wakeDependents(ctx, tx, ef.OrgID, ef.MappingID)
 }
 
 // echoRef reads what an effect made off the event that reports it.

@@ -19,7 +19,7 @@ func (j *journal) send(ctx context.Context, ef *db.Effect, in connectors.Intent,
 	if j.a != nil && j.a.run.State == Cancelling && ef.State != EffectSent && ef.State != EffectUnknown {
 		return connectors.Ref{}, errCancelled
 	}
-	w := &writer{j: j, ef: ef, in: in, insert: ef.State == ""}
+	w := &writer{j: j, ef: ef, in: in, insert: ef.State == "", was: ef.State, generation: ef.Generation}
 	if ef.State == EffectAbsent {
 		ef.Generation++ // nothing is there, so this is meant to be a new one
 		w.fresh = true
@@ -36,11 +36,17 @@ func (j *journal) send(ctx context.Context, ef *db.Effect, in connectors.Intent,
 	if err == nil { // also when a look showed that an earlier send had done it
 		return ref, j.confirm(ctx, ef, ref)
 	}
-	return j.refused(ctx, ef, in, probe, err)
+	if w.was == EffectSent || w.was == EffectUnknown {
+		return j.stillUnknown(ctx, ef, probe, err)
+	}
+	return j.refused(ctx, ef, probe, err)
 }
 
 // lostRace answers what the winner put into the slot, or waits for it.
 func (j *journal) lostRace(ctx context.Context, in connectors.Intent) (connectors.Ref, error) {
+	if j.a == nil {
+		return connectors.Ref{}, connectors.Errorf(connectors.Busy, "another request is at work on this connection; try again")
+	}
 	if in.Kind != connectors.CreateEffect {
 		return connectors.Ref{}, j.depend("another run is at work on the same entry")
 	}
@@ -51,24 +57,45 @@ func (j *journal) lostRace(ctx context.Context, in connectors.Intent) (connector
 	return ref, err
 }
 
-// refused deals with a write that did not succeed: it was refused, or not done at all, or nobody knows.
-func (j *journal) refused(ctx context.Context, ef *db.Effect, in connectors.Intent, probe connectors.Probe, err error) (connectors.Ref, error) {
+// stillUnknown deals with a resend that did not succeed. Whatever it was told, the first send may have been done, so
+// the effect stays UNKNOWN until the vendor repeats its first answer or a look tells. A change that may be made twice
+// has no such memory.
+func (j *journal) stillUnknown(ctx context.Context, ef *db.Effect, probe connectors.Probe, err error) (connectors.Ref, error) {
+	x := errorOf(err)
+	if ctx.Err() != nil || x.Kind == connectors.Conflict || ef.Kind == string(connectors.SetEffect) || x.Replayed {
+		return j.refused(ctx, ef, probe, err)
+	}
+	ef.State, ef.ErrorKind, ef.Error = EffectUnknown, string(x.Kind), x.Error()
+	if serr := j.store(ctx, ef, nil); errors.Is(serr, db.ErrConflict) {
+		return j.confirmedByEcho(ctx, ef)
+	} else if serr != nil {
+		return connectors.Ref{}, serr
+	}
+	switch x.Kind {
+	case connectors.Forbidden, connectors.NotFound, connectors.Invalid: // asking again brings no more
+		return j.probe(ctx, ef, connectors.Intent{}, probe, nil)
+	}
+	return connectors.Ref{}, err
+}
+
+// errorOf reads a connector's error; whatever else comes after a write has left tells nothing of its outcome.
+func errorOf(err error) *connectors.Error {
+	if x, ok := errors.AsType[*connectors.Error](err); ok {
+		return x
+	}
+	return &connectors.Error{Kind: connectors.OutcomeUnknown, Err: err}
+}
+
+// refused deals with a first send that did not succeed: it was refused, or not done at all, or nobody knows.
+func (j *journal) refused(ctx context.Context, ef *db.Effect, probe connectors.Probe, err error) (connectors.Ref, error) {
 	if ctx.Err() != nil {
 		return connectors.Ref{}, err // stopping: it stays SENT, and the next activation settles it
 	}
-	x, _ := errors.AsType[*connectors.Error](err)
-	if x == nil {
-		x = &connectors.Error{Kind: connectors.OutcomeUnknown, Err: err}
-	}
+	x := errorOf(err)
 	ef.ErrorKind, ef.Error = string(x.Kind), x.Error()
 	switch x.Kind {
 	case connectors.RateLimited, connectors.Unavailable, connectors.Unauthorized:
 		ef.State = EffectPlanned
-		if x.Kind == connectors.RateLimited {
-			if err := db.DelayCalls(ctx, j.e.DB, ef.OrgID, ef.VendorAccountID, max(x.RetryAfter, time.Second)); err != nil {
-				return connectors.Ref{}, err
-			}
-		}
 		return connectors.Ref{}, j.store(ctx, ef, err)
 	case connectors.Conflict:
 		return j.inItsPlace(ctx, ef, probe, err)
@@ -80,7 +107,7 @@ func (j *journal) refused(ctx context.Context, ef *db.Effect, in connectors.Inte
 			return connectors.Ref{}, serr
 		}
 		if x.Replayed { // the vendor repeats a failure it once gave: only a look can tell
-			return j.probe(ctx, ef, in, probe, nil)
+			return j.probe(ctx, ef, connectors.Intent{}, probe, nil)
 		}
 		return connectors.Ref{}, err
 	}
@@ -128,8 +155,8 @@ func (j *journal) settle(ctx context.Context, ef *db.Effect, in connectors.Inten
 	}
 	replays := j.app.ReplaysKeys > 0 && time.Since(ef.SentAt) < j.app.ReplaysKeys && ef.AbsentAt.IsZero()
 	cancelling := j.a != nil && j.a.run.State == Cancelling // then a look is better than a repeat that could do it now
-	again := ef.Kind == string(connectors.SetEffect) || (replays && !cancelling)
-	if again { // the vendor answers a repeat with the first answer, or a second time changes nothing
+	set := ef.Kind == string(connectors.SetEffect) && (!cancelling || probe == nil)
+	if (set || replays && !cancelling) && ef.State != EffectConflict { // the vendor answers a repeat with the first answer, or a second time changes nothing
 		return j.send(ctx, ef, in, probe, send)
 	}
 	return j.probe(ctx, ef, in, probe, send)
@@ -142,10 +169,15 @@ func (j *journal) probe(ctx context.Context, ef *db.Effect, in connectors.Intent
 		ef.State, ef.Error = EffectConflict, "nobody can tell whether it happened: the vendor offers no way to look"
 		return connectors.Ref{}, j.store(ctx, ef, connectors.Errorf(connectors.Conflict, "%s", ef.Error))
 	}
-	ready := ef.SendUntil.Add(j.app.Settle)
-	if !ef.AbsentAt.IsZero() {
-		ready = ef.AbsentAt.Add(j.app.Settle)
+	now, err := db.Now(ctx, j.e.DB) // send_until is the database's time, and clocks differ
+	if err != nil {
+		return connectors.Ref{}, err
 	}
+	ready := ef.SendUntil
+	if ef.AbsentAt.After(ready) {
+		ready = ef.AbsentAt
+	}
+	ready = ready.Add(j.app.Settle)
 	ref, found, err := probe(ctx, idempotencyKey(ef))
 	switch {
 	case connectors.KindOf(err) == connectors.Conflict:
@@ -156,11 +188,11 @@ func (j *journal) probe(ctx context.Context, ef *db.Effect, in connectors.Intent
 	case found:
 		return ref, j.confirm(ctx, ef, ref)
 	}
-	if d := time.Until(ready); d > 0 {
+	if d := ready.Sub(now); d > 0 {
 		return connectors.Ref{}, &errWait{reason: ForRetry, for_: d, why: "the answer was lost; what became of the call is looked up then"}
 	}
 	if ef.AbsentAt.IsZero() {
-		ef.AbsentAt = time.Now()
+		ef.AbsentAt = now
 		return connectors.Ref{}, j.store(ctx, ef, &errWait{reason: ForRetry, for_: max(j.app.Settle, time.Millisecond), why: "nothing was found; it is looked for once more"})
 	}
 	ef.State = EffectAbsent
@@ -207,11 +239,7 @@ func (j *journal) store(ctx context.Context, ef *db.Effect, then error) error {
 // about a call that another has since looked into, and perhaps sent anew.
 func (j *journal) settleIn(ctx context.Context, tx db.Tx, ef *db.Effect) error {
 	if j.a != nil {
-		err := db.HoldRun(ctx, tx, j.a.run.OrgID, j.a.run.ID, j.a.run.Fence)
-		if errors.Is(err, db.ErrNotFound) {
-			return errFenced
-		}
-		if err != nil {
+		if err := j.a.hold(ctx, tx); err != nil {
 			return err
 		}
 	}
@@ -232,6 +260,9 @@ type writer struct {
 	insert bool // it is not in the table yet
 	fresh  bool // it is rendered anew, not resent
 	sent   bool
+
+	was        string // its state and generation before
+	generation int
 }
 
 // Sending implements connectors.Writer: it commits the write as SENT, and claims its slots, before a byte leaves.
@@ -256,8 +287,10 @@ func (w *writer) Sending(ctx context.Context, r connectors.Request) (connectors.
 	}
 	w.ef.State = EffectSent
 	if err := w.j.e.DB.InTx(ctx, w.commit); err != nil {
+		w.ef.State, w.ef.Generation = w.was, w.generation
 		return r, err
 	}
+	w.ef.AbsentAt = time.Time{}
 	if w.j.a != nil {
 		w.j.a.saved()
 	}
@@ -271,6 +304,9 @@ func (w *writer) commit(ctx context.Context, tx db.Tx) error {
 		w.j.step.State, w.j.step.WaitingReason, w.j.step.WakeAt = Running, "", time.Time{}
 		if err := a.save(ctx, tx, w.j.step); err != nil {
 			return err
+		}
+		if a.run.State == Cancelling && w.was != EffectSent && w.was != EffectUnknown { // told just now
+			return errCancelled
 		}
 	}
 	err := db.SendEffect(ctx, tx, w.ef, w.j.app.Timeout, w.insert)

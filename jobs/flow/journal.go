@@ -28,13 +28,13 @@ type journal struct {
 
 func (a *Activation) journal(s *db.Step, conn db.Connection) *journal {
 	app, _ := a.e.Apps.App(conn.App)
-	return &journal{e: a.e, a: a, step: s, conn: conn, app: app, pace: a.e.pacer(app, *conn.VendorAccount, s.ReservedAt)}
+	return &journal{e: a.e, a: a, step: s, conn: conn, app: app, pace: a.pacer(app, *conn.VendorAccount)}
 }
 
 // connectionJournal is the journal of what a connection does for itself: its webhook endpoint.
 func (e *Engine) connectionJournal(conn db.Connection) *journal {
 	app, _ := e.Apps.App(conn.App)
-	return &journal{e: e, conn: conn, app: app, pace: e.pacer(app, *conn.VendorAccount, time.Time{})}
+	return &journal{e: e, conn: conn, app: app, pace: e.pacer(app, *conn.VendorAccount)}
 }
 
 // Pace implements connectors.Journal.
@@ -84,9 +84,8 @@ func (j *journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 		return ref, err
 	case EffectPlanned, EffectAbsent:
 		return j.send(ctx, ef, in, probe, send)
-	case EffectConflict:
-		return connectors.Ref{}, connectors.Errorf(connectors.Conflict, "%s", ef.Error)
 	}
+	// A CONFLICT is here again because a person asked for another look.
 	return j.settle(ctx, ef, in, probe, send)
 }
 
@@ -141,12 +140,13 @@ func (j *journal) known(ctx context.Context, key string) (*db.Effect, error) {
 	return &ef, nil
 }
 
-// depend makes the step wait for the slot to be filled or released, and no longer than patience allows.
+// depend makes the step wait for the slot to be filled or released, and no longer than patience allows. Whoever fills it
+// wakes the run; it looks by itself too, ever less often, as it may have looked just before.
 func (j *journal) depend(why string) error {
 	if t := j.e.timing(); !j.step.StartedAt.IsZero() && time.Since(j.step.StartedAt) > t.Patience {
 		return connectors.Errorf(connectors.Conflict, "%s, and it did not end within %s", why, t.Patience)
 	}
-	return &errWait{reason: ForDependency, for_: j.e.timing().RetryMax, why: why}
+	return &errWait{reason: ForDependency, for_: j.e.timing().rhythm(time.Since(j.step.StartedAt)), why: why}
 }
 
 // filled answers the record that is in the slot already, with what else the same write would have made.
@@ -186,6 +186,9 @@ func (j *journal) Adopt(ctx context.Context, in connectors.Intent, ref connector
 		return have, err
 	}
 	err = j.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := j.a.hold(ctx, tx); err != nil {
+			return err
+		}
 		for i, s := range in.Slots {
 			id := s.ID
 			if i == 0 {

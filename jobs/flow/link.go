@@ -131,7 +131,7 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commi
 	if len(bad) > 0 {
 		return link, bad
 	}
-	if err := e.base(ctx, conns[link.TriggerConnectionID], link.Trigger, door); err != nil {
+	if err := e.catchUp(ctx, conns[link.TriggerConnectionID], link.Trigger, door); err != nil {
 		app, _ := e.Apps.App(conns[link.TriggerConnectionID].App)
 		return link, refusal(app, err)
 	}

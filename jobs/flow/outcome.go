@@ -82,6 +82,23 @@ func (t Timing) foreign(err error, tries int) verdict {
 	return verdict{state: Failed, message: "an error on our side; the log has it"}
 }
 
+// keepLooking is the verdict on a step that would fail while nobody knows what became of a write of it: it goes on
+// looking, or waits for a person where looking cannot help.
+func (t Timing) keepLooking(v verdict) verdict {
+	v.state, v.reason, v.wait = Waiting, ForRetry, t.RetryMax
+	switch v.kind {
+	case connectors.Forbidden, connectors.NotFound, connectors.Invalid:
+		v.reason, v.wait = ForPerson, -1
+	}
+	v.message += "; a write of this step may have been done, which must be known first"
+	return v
+}
+
+// rhythm is how long to wait for something that has been waited for so long already.
+func (t Timing) rhythm(waited time.Duration) time.Duration {
+	return min(max(waited/2, t.Retry), t.RetryMax)
+}
+
 // backoff is half fixed, half chance, so that what failed together does not come back together.
 func (t Timing) backoff(tries int) time.Duration {
 	d := t.Retry << min(tries, 20)

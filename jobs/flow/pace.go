@@ -8,35 +8,69 @@ import (
 	"tieline/db"
 )
 
-// pacer draws calls from the budget of one vendor account, which all processes share.
+// pacer draws calls from the budget of one vendor account, which all processes share. An activation has one for each
+// account it calls.
 type pacer struct {
 	e        *Engine
 	account  db.VendorAccount
 	rate     connectors.Rate
 	reserved time.Time // a start drawn earlier and not used yet
+	begun    bool      // a call was let through
+	patient  bool      // it waits however long it takes: there is no run that could wait instead
 }
 
-func (e *Engine) pacer(app connectors.Connector, account db.VendorAccount, reserved time.Time) *pacer {
-	return &pacer{e: e, account: account, rate: app.Rate(connectors.Mode(account.Mode)), reserved: reserved}
+func (e *Engine) pacer(app connectors.Connector, account db.VendorAccount) *pacer {
+	return &pacer{e: e, account: account, rate: app.Rate(connectors.Mode(account.Mode)), patient: true}
 }
 
-// wait lets a call start. When its start is further away than a worker should sleep, the run waits instead, and the
-// start stays reserved for it.
+// pacer is the activation's for an account, with the start that an earlier activation was given.
+func (a *Activation) pacer(app connectors.Connector, account db.VendorAccount) *pacer {
+	p, ok := a.pacers[account.ID]
+	if !ok {
+		p = a.e.pacer(app, account)
+		p.patient = false
+		for _, s := range a.steps {
+			if s.ReservedAccount == account.ID {
+				p.reserved = s.ReservedAt
+			}
+		}
+		a.pacers[account.ID] = p
+	}
+	return p
+}
+
+// reserve keeps with a step the start that a budget gave to the run, so that it is not drawn again.
+func (a *Activation) reserve(s *db.Step) {
+	s.ReservedAt, s.ReservedAccount = time.Time{}, db.ID{}
+	for id, p := range a.pacers {
+		if !p.reserved.IsZero() {
+			s.ReservedAt, s.ReservedAccount = p.reserved, id
+		}
+	}
+}
+
+func (p *pacer) every() time.Duration { return time.Duration(float64(time.Second) / p.rate.PerSecond) }
+
+// wait lets a call start. When the first call's start is further away than a worker should sleep, the run waits instead,
+// and the start stays reserved for it. The calls that follow are drawn and go on: a run that parked between two of its
+// calls would have to make the first again, and a long queue would never get shorter.
 func (p *pacer) wait(ctx context.Context) error {
 	start, now := p.reserved, time.Now()
 	if start.IsZero() {
 		var err error
-		every := time.Duration(float64(time.Second) / p.rate.PerSecond)
-		if start, now, err = db.DrawCall(ctx, p.e.DB, p.account.OrgID, p.account.ID, every, max(p.rate.Burst, 1)); err != nil {
+		if start, now, err = db.DrawCall(ctx, p.e.DB, p.account.OrgID, p.account.ID, p.every(), max(p.rate.Burst, 1)); err != nil {
 			return err
 		}
 	}
 	d := start.Sub(now)
-	if d > p.e.timing().Pause {
+	switch {
+	case p.begun:
+		d = min(d, p.every())
+	case !p.patient && d > p.e.timing().Pause:
 		p.reserved = start
 		return &errWait{reason: ForRate, for_: d, why: "the vendor's budget of calls is used up until then"}
 	}
-	p.reserved = time.Time{}
+	p.reserved, p.begun = time.Time{}, true
 	if d <= 0 {
 		return nil
 	}
@@ -48,4 +82,9 @@ func (p *pacer) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// delay keeps the account quiet: the vendor asked for it.
+func (p *pacer) delay(ctx context.Context, d time.Duration) error {
+	return db.DelayCalls(ctx, p.e.DB, p.account.OrgID, p.account.ID, d+time.Duration(max(p.rate.Burst, 1)-1)*p.every())
 }

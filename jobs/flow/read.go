@@ -10,8 +10,8 @@ import (
 	"tieline/db"
 )
 
-// readLease is how long one reader has a cursor for itself; a walk renews it page by page.
-const readLease = 30 * time.Second
+// readLease is how long a cursor stays with a reader that gives no sign.
+const readLease = 15 * time.Second
 
 // errReading says that another process reads the same cursor now.
 var errReading = errors.New("another process is reading")
@@ -39,26 +39,29 @@ func (e *Engine) Read(ctx context.Context, org, connection db.ID, door Door) err
 		if !ok || t.List == nil || time.Since(cur.ReadAt) < e.pause(conn, t)/2 { // that one was read for another reason
 			continue
 		}
-		if err := e.readTrigger(ctx, conn, app, t, door); err != nil && !errors.Is(err, errReading) {
-			return err
+		if err := e.readTrigger(ctx, conn, app, t, door); err != nil && !errors.Is(err, errReading) && connectors.KindOf(err) == "" {
+			return err // the vendor's own refusals are on the cursor
 		}
 	}
 	return nil
 }
 
-// base makes sure that what was there before is known, for a link that is about to be enabled.
-func (e *Engine) base(ctx context.Context, conn db.Connection, trigger string, door Door) error {
+// catchUp makes sure that all there is by now is known and dispatched, for a link that is about to be enabled: what is
+// found afterwards came afterwards.
+func (e *Engine) catchUp(ctx context.Context, conn db.Connection, trigger string, door Door) error {
 	app, _ := e.Apps.App(conn.App)
 	t, ok := app.Trigger(trigger)
 	if !ok || t.List == nil {
 		return nil
 	}
+	if err := db.AddCursor(ctx, e.DB, conn.OrgID, conn.ID, trigger); err != nil { // the trigger may be newer than the connection
+		return err
+	}
 	for {
-		c, err := db.GetCursor(ctx, e.DB, conn.OrgID, conn.ID, trigger)
-		if err != nil || !c.BasedAt.IsZero() {
-			return err
+		err := e.readTrigger(ctx, conn, app, t, door)
+		if err == nil {
+			return e.dispatchPending(ctx, conn, trigger)
 		}
-		err = e.readTrigger(ctx, conn, app, t, door)
 		if !errors.Is(err, errReading) {
 			return err
 		}
@@ -70,6 +73,19 @@ func (e *Engine) base(ctx context.Context, conn db.Connection, trigger string, d
 	}
 }
 
+func (e *Engine) dispatchPending(ctx context.Context, conn db.Connection, trigger string) error {
+	pending, err := db.PendingEvents(ctx, e.DB, conn.OrgID, conn.ID, trigger)
+	if err != nil {
+		return err
+	}
+	for _, id := range pending {
+		if err := e.Dispatch(ctx, conn.OrgID, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // readTrigger walks one trigger's list from its cursor, under a lease.
 func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connectors.Connector, t connectors.Trigger, door Door) error {
 	cur, err := db.LeaseCursor(ctx, e.DB, conn.OrgID, conn.ID, t.Key, readLease)
@@ -79,32 +95,33 @@ func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connec
 	if err != nil {
 		return err
 	}
-	c, err := e.open(conn, &caller{pace: e.pacer(app, *conn.VendorAccount, time.Time{})})
+	c, err := e.open(conn, &caller{pace: e.pacer(app, *conn.VendorAccount)})
 	if err != nil {
 		return err
 	}
 	next, rerr := e.walk(ctx, conn, t, c, cur, door)
-	if rerr != nil && ctx.Err() != nil {
-		next.DueAt = time.Now() // stopping: somebody else goes on
-	} else {
-		next.DueAt = time.Now().Add(e.pause(conn, t))
+	if errors.Is(rerr, errReading) {
+		return rerr
 	}
-	next.Error = ""
+	next.DueAt, next.Error = time.Now().Add(e.pause(conn, t)), ""
 	if rerr != nil {
 		next.Error = rerr.Error()
+	}
+	if ctx.Err() != nil {
+		next.DueAt = time.Now() // stopping: somebody else goes on
+	}
+	err = e.DB.InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx db.Tx) error {
 		if connectors.KindOf(rerr) == connectors.Unauthorized {
-			if err := db.NeedReauth(context.WithoutCancel(ctx), e.DB, conn.OrgID, conn.ID, rerr.Error()); err != nil {
+			if _, err := db.AwaitReauth(ctx, tx, conn, true, rerr.Error()); err != nil {
 				return err
 			}
 		}
+		return db.SaveCursor(ctx, tx, next)
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		err = errReading
 	}
-	if err := db.SaveCursor(context.WithoutCancel(ctx), e.DB, next); err != nil {
-		return err
-	}
-	if cur.BasedAt.IsZero() && rerr != nil {
-		return rerr // whoever enables a link must hear of it
-	}
-	return nil
+	return errors.Join(rerr, err)
 }
 
 // walk reads page by page. A walk whose list has what changed last first ends where nothing is new, but goes to the
@@ -117,7 +134,7 @@ func (e *Engine) walk(ctx context.Context, conn db.Connection, t connectors.Trig
 	whole := first || time.Since(cur.SweptAt) > e.timing().Sweep
 	at := cur.Cursor
 	for {
-		page, err := t.List(ctx, c, at)
+		page, err := e.list(ctx, t, c, at, &cur)
 		if err != nil {
 			return cur, err
 		}
@@ -133,9 +150,6 @@ func (e *Engine) walk(ctx context.Context, conn db.Connection, t connectors.Trig
 			at = cur.Cursor // the next walk begins where this one did
 			break
 		}
-		if err := db.RenewCursor(ctx, e.DB, cur, readLease); err != nil {
-			return cur, err
-		}
 	}
 	cur.Cursor, cur.ReadAt = at, time.Now()
 	if first {
@@ -145,6 +159,38 @@ func (e *Engine) walk(ctx context.Context, conn db.Connection, t connectors.Trig
 		cur.SweptAt = cur.ReadAt
 	}
 	return cur, nil
+}
+
+// list reads one page, however long that takes, and answers errReading when another reader has the cursor by then.
+func (e *Engine) list(ctx context.Context, t connectors.Trigger, c connectors.Conn, at string, cur *db.Cursor) (connectors.Page, error) {
+	type answer struct {
+		page connectors.Page
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		page, err := t.List(ctx, c, at)
+		done <- answer{page, err}
+	}()
+	tick := time.NewTicker(readLease / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := db.RenewCursor(ctx, e.DB, cur, readLease); err != nil && !errors.Is(err, db.ErrNotFound) {
+				e.Log.WarnContext(ctx, "a cursor could not be renewed", "connection", cur.ConnectionID, "error", err)
+			}
+		case a := <-done:
+			if a.err != nil {
+				return a.page, a.err
+			}
+			err := db.RenewCursor(ctx, e.DB, cur, readLease)
+			if errors.Is(err, db.ErrNotFound) {
+				err = errReading
+			}
+			return a.page, err
+		}
+	}
 }
 
 // pause is the time to the next look: short until a webhook was seen, then calm.
