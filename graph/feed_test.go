@@ -303,6 +303,24 @@ func TestFollowAheadOfTheReader(t *testing.T) {
 	}
 }
 
+// Between a look at the table and joining, the reader goes on: what it told of meanwhile is read from the table.
+func TestFollowBehindTheReader(t *testing.T) {
+	t.Parallel()
+	s := newFeedSite(t)
+	log := slog.New(slog.DiscardHandler)
+	f := NewFeed(s.db, notify.New(s.db.Pool, log, db.ChangesChannel), log)
+	check(t, f.look(t.Context(), true))
+	s.add(manyChanges(5)...)
+	check(t, f.look(t.Context(), false))
+	sub := &follower{feed: f, org: s.org, after: 3, upTo: 3, told: make(chan struct{}, 1)} // 3 was the newest then
+	check(t, sub.approach())
+	s.add(manyChanges(2)...)
+	check(t, f.look(t.Context(), false))
+	if got := s.read(sub, 4); !slices.Equal(got, []int64{4, 5, 6, 7}) {
+		t.Errorf("after 3: %v", got)
+	}
+}
+
 func TestFiltersInTableAndLive(t *testing.T) {
 	t.Parallel()
 	s := newFeedSite(t)
