@@ -120,7 +120,7 @@ func BodiesOf(ctx context.Context, idb bun.IDB, org ID, keys []BodyKey) (map[Bod
 		Body    []byte
 	}
 	err := idb.NewSelect().Column("event_id", "body").Table("event_bodies"). // lists of constants, so that other partitions are left alone
-		Where("org_id = ? AND event_id IN (?) AND at IN (?)", org, bun.List(ids), bun.List(times)).Scan(ctx, &rows)
+											Where("org_id = ? AND event_id IN (?) AND at IN (?)", org, bun.List(ids), bun.List(times)).Scan(ctx, &rows)
 	out := make(map[BodyKey][]byte, len(rows))
 	for _, r := range rows {
 		out[BodyKey{r.EventID, at[r.EventID]}] = r.Body

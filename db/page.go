@@ -21,7 +21,7 @@ func (w Window) of(q *bun.SelectQuery) *bun.SelectQuery {
 	if w.Before != (ID{}) {
 		q.Where("?TableAlias.id > ?", w.Before)
 	}
-	return q.OrderExpr("?TableAlias.id "+w.order()).Limit(int64(w.Limit))
+	return q.OrderExpr("?TableAlias.id " + w.order()).Limit(int64(w.Limit))
 }
 
 func (w Window) order() string {

@@ -26,7 +26,7 @@ type Resolvers struct {
 }
 
 // gather is how long a loader waits for more keys. Resolvers of one level start together, so little is enough.
-const gather = time.Millisecond
+const gather = 2 * time.Millisecond
 
 // NewResolvers makes the resolvers over an engine; what enabling a link reads goes in by door.
 func NewResolvers(d *db.DB, e *flow.Engine, door flow.Door, feed *Feed) *Resolvers {

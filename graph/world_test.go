@@ -42,6 +42,7 @@ type site struct {
 	stripe *stripesim.Sim
 	togai  *togaisim.Sim
 	serve  http.Handler
+	graph  *Resolvers
 	tokens map[auth.Scope]string // one that may do this alone
 
 	mu    sync.Mutex
@@ -121,7 +122,7 @@ func newSite(t testing.TB, d *db.DB, name string) *site {
 	r.wait = 20 * time.Millisecond // long enough for every key of a level, however busy the machine is
 	h, err := New(Config{Resolvers: r, Verifier: auth.Tokens{DB: d, Log: log}, Log: log})
 	check(t, err)
-	s.serve = h
+	s.serve, s.graph = h, r
 	return s
 }
 
