@@ -36,9 +36,9 @@ func newRunCache(d *db.DB) *runCache { return &runCache{db: d} }
 
 // get answers a run that is at least as far as version; false when it is gone.
 func (c *runCache) get(ctx context.Context, org, id db.ID, version int64) (db.Run, bool, error) {
-	for {
+	for want := version; ; want = 0 { // what was read just now will do
 		c.mu.Lock()
-		r, ok := c.find(org, id, version)
+		r, ok := c.find(org, id, want)
 		c.mu.Unlock()
 		if ok {
 			return r, r.ID == id, nil
