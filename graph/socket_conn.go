@@ -28,7 +28,6 @@ type socket struct {
 	last    int               // inner id
 	inner   map[string]string // client's id → ours, of live operations
 	outer   map[string]string // and back
-	closing bool
 }
 
 // message is what either side sends.

@@ -63,7 +63,7 @@ func TestJSON(t *testing.T) {
 	if diff := cmp.Diff(want, string(Of[customer]().JSON())); diff != "" {
 		t.Error(diff)
 	}
-	if Of[customer]() != Of[customer]() {
+	if first, second := Of[customer](), Of[customer](); first != second {
 		t.Error("derived twice")
 	}
 }

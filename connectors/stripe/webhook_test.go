@@ -341,7 +341,7 @@ func TestListGoesOnWhereItStopped(t *testing.T) {
 
 func TestRegister(t *testing.T) {
 	t.Parallel()
-	s, a, c, _ := opened(t)
+	s, a, _, _ := opened(t)
 	url, _ := hook(t)
 	e := connectors.Endpoint{ConnectionID: "con_1", URL: url, Events: []string{"customer.created"}, Generation: 1}
 	endpoints := func() (ids []string) {
@@ -384,12 +384,11 @@ func TestRegister(t *testing.T) {
 	if fresh.ID == wider.ID || fresh.Secret == "" || !slices.Equal(endpoints(), []string{other.ID, fresh.ID}) {
 		t.Errorf("left %v, want another connection's and %s", endpoints(), fresh.ID)
 	}
-	c, _ = connect(t, s, a.Key())
 	for range 2 {
+		c, _ := connect(t, s, a.Key())
 		if err := remove(t.Context(), c, fresh.ID); err != nil {
 			t.Errorf("removing: %v", err)
 		}
-		c, _ = connect(t, s, a.Key())
 	}
 	if !slices.Equal(endpoints(), []string{other.ID}) {
 		t.Errorf("left %v", endpoints())

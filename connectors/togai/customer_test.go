@@ -244,7 +244,7 @@ func TestLists(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	s, c, j := opened(t)
+	s, c, _ := opened(t)
 	post(t, c, "/customers", `{"id":"a.b/c","name":"Acme","primaryEmail":"a@b.test","address":{}}`)
 	at := GetSettingInput{"customer", "a.b/c", "zuora_account_id"}
 	get := func() string {
@@ -261,7 +261,7 @@ func TestSettings(t *testing.T) {
 		value         string
 		posts, patchs int
 	}{{"z1", 1, 0}, {"z1", 1, 0}, {"z2", 1, 1}} {
-		c, j = connect(t, s)
+		c, j := connect(t, s)
 		out, err := runSetSetting(t.Context(), c, SetSettingInput{at, x.value})
 		if err != nil || out != (SetSettingOutput{"setting.USER.ZuoraAccountId.CUSTOMER.a.b/c", x.value}) || get() != "true "+x.value {
 			t.Errorf("%d: %+v, %v, %s", i, out, err, get())
@@ -275,7 +275,7 @@ func TestSettings(t *testing.T) {
 	}
 	for _, method := range []string{"POST", "PATCH"} {
 		for _, point := range []sim.Point{sim.Cut, sim.CutBefore, sim.AfterCommit} {
-			c, j = connect(t, s)
+			c, _ := connect(t, s)
 			in := SetSettingInput{at, method + string(point)}
 			if method == "POST" {
 				in.Setting = "Own" + string(point)
