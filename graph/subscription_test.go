@@ -226,6 +226,10 @@ func TestFollowOneRun(t *testing.T) {
 		}
 		mine.State = "SUCCEEDED"
 	}
+	s.add(db.Change{RunID: mine.ID, Version: 99}) // as after a run was restored
+	if m, _ := w.told(); m.Change.Version != 99 || m.Run == nil || m.Run.Version != mine.Version {
+		t.Errorf("a run behind its change: %+v", m)
+	}
 }
 
 // A run that many subscribers are shown is read once for all, and only for those who ask; one that is gone is null.
