@@ -43,6 +43,7 @@ import (
 const (
 	asProcess = "TEST_TIELINE_PROCESS" // set: be tieline
 	killAt    = "TEST_TIELINE_KILL"    // "point METHOD path-pattern": be killed there, see killer
+	callsTake = "TEST_TIELINE_TIMEOUT" // how long a call may take, and so how long its outcome stays open after a kill
 	patience  = 60 * time.Second
 )
 
@@ -54,7 +55,23 @@ func TestMain(m *testing.M) {
 		if where := strings.Fields(os.Getenv(killAt)); len(where) == 3 {
 			e.Base = killer{http.DefaultTransport, where[0], where[1], where[2]}
 		}
+		if d, err := time.ParseDuration(os.Getenv(callsTake)); err == nil {
+			e.Apps = shortened(e.Apps, d)
+		}
 	}))
+}
+
+// shortened are apps whose calls may take no longer than d.
+func shortened(r *connectors.Registry, d time.Duration) *connectors.Registry {
+	apps := r.Apps()
+	for i := range apps {
+		apps[i].Timeout = d
+	}
+	r, err := connectors.NewRegistry(apps...)
+	if err != nil {
+		panic(err)
+	}
+	return r
 }
 
 // The points of a write at which a process can be killed from inside. The one between, when the vendor has the request
@@ -562,7 +579,7 @@ func (w *world) serve(t *testing.T, kill string, args ...string) *child {
 	t.Helper()
 	return spawn(t, []string{
 		"DATABASE_URL=" + w.url, keysSetting + "=" + w.keys, "TIELINE_ADDR=" + w.addr, "TIELINE_PUBLIC_URL=http://" + w.addr,
-		"TIELINE_STRIPE_URL=" + w.stripe.URL, "TIELINE_TOGAI_URL=" + w.togai.URL, killAt + "=" + kill,
+		"TIELINE_STRIPE_URL=" + w.stripe.URL, "TIELINE_TOGAI_URL=" + w.togai.URL, killAt + "=" + kill, callsTake + "=3s",
 	}, append([]string{"serve"}, args...)...)
 }
 
@@ -588,10 +605,11 @@ func (w *world) settled(t *testing.T, runs int) {
 	}
 }
 
-// TestKilled kills a process around the write that makes the counterpart; another one goes on.
+// TestKilled kills a process, truly, at each point of each write of both flows; another one goes on. Afterwards there is
+// one of everything, linked, the runs are final and no effect is open.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	points := map[string]struct {
 		inside string // where the process kills itself
 		stage  string // or where the simulator has it killed
 	}{
@@ -599,35 +617,80 @@ func TestKilled(t *testing.T) {
 		"sent":        {stage: sim.Arrived},
 		"sent, done":  {stage: sim.Replying},
 		"after reply": {inside: afterReply},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w, kill := newWorld(t), ""
-			if c.inside != "" {
-				kill = c.inside + " POST /customers"
-			}
-			first := w.serve(t, kill)
-			first.serving(t)
-			var once atomic.Bool
-			w.togai.OnRequest(func(stage, method, path string) {
-				if stage == c.stage && method == http.MethodPost && path == "/customers" && once.CompareAndSwap(false, true) {
-					_ = first.cmd.Process.Kill()
-					<-first.done
+	}
+	writes := []struct {
+		start        func(t *testing.T, w *world)
+		app          func(w *world) *sim.Core
+		method, path string
+	}{
+		{customerInStripe, togaiOf, http.MethodPost, "/customers"},
+		{customerInStripe, stripeOf, http.MethodPost, "/v1/customers/*"},
+		{accountInTogai, stripeOf, http.MethodPost, "/v1/customers"},
+		{accountInTogai, togaiOf, http.MethodPost, "/settings"},
+	}
+	for _, at := range writes {
+		for name, c := range points {
+			t.Run(at.path+" "+name, func(t *testing.T) {
+				t.Parallel()
+				w, kill := newWorld(t), ""
+				if c.inside != "" {
+					kill = strings.Join([]string{c.inside, at.method, at.path}, " ")
 				}
+				first := w.serve(t, kill)
+				first.serving(t)
+				var once atomic.Bool
+				at.app(w).OnRequest(func(stage, method, p string) {
+					if hit, _ := path.Match(at.path, p); hit && stage == c.stage && method == at.method && once.CompareAndSwap(false, true) {
+						_ = first.cmd.Process.Kill()
+						<-first.done
+					}
+				})
+				at.start(t, w)
+				if code := first.wait(t); code != -1 {
+					t.Fatalf("the process was not killed: %d", code)
+				}
+				w.serve(t, "")
+				w.settled(t, 2)
+				w.whole(t)
 			})
-			made, err := w.stripe.First().CreateCustomer(map[string]any{"name": "Ada Lovelace", "email": "ada@example.com"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if code := first.wait(t); code != -1 {
-				t.Fatalf("the process was not killed: %d", code)
-			}
-			w.serve(t, "")
-			w.settled(t, 2)
-			if a, s := w.togai.Accounts(), w.stripe.First().Customers(); len(a) != 1 || len(s) != 1 || a[0].ID == "" || s[0]["id"] != made["id"] {
-				t.Errorf("accounts %+v, customers %+v", a, s)
-			}
-		})
+		}
+	}
+}
+
+func togaiOf(w *world) *sim.Core  { return w.togai.Core }
+func stripeOf(w *world) *sim.Core { return w.stripe.Core }
+
+func customerInStripe(t *testing.T, w *world) {
+	t.Helper()
+	if _, err := w.stripe.First().CreateCustomer(map[string]any{"name": "Ada Lovelace", "email": "ada@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func accountInTogai(t *testing.T, w *world) {
+	t.Helper()
+	if _, err := w.togai.CreateAccount(map[string]any{"id": "grace", "name": "Grace Hopper", "primaryEmail": "grace@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// whole checks from outside that there is one of everything, each naming the other, and one mapping of all three.
+func (w *world) whole(t *testing.T) {
+	t.Helper()
+	a, g, s := w.togai.Accounts(), w.togai.Customers(), w.stripe.First().Customers()
+	if len(a) != 1 || len(g) != 1 || len(s) != 1 {
+		t.Fatalf("%d accounts, %d customers in Togai, %d in Stripe", len(a), len(g), len(s))
+	}
+	if meta, _ := s[0]["metadata"].(map[string]any); meta["togai_account_id"] != a[0].ID {
+		t.Errorf("the customer in Stripe names account %v, not %s", meta["togai_account_id"], a[0].ID)
+	}
+	named := slices.ContainsFunc(w.togai.Settings(), func(x togaisim.Setting) bool { return x.Value == s[0]["id"] })
+	if !named {
+		t.Errorf("no setting in Togai names %v", s[0]["id"])
+	}
+	var mappings, slots int
+	if err := w.NewRaw("SELECT count(DISTINCT mapping_id), count(external_id) FROM mapping_slots").Scan(t.Context(), &mappings, &slots); err != nil || mappings != 1 || slots != 3 {
+		t.Errorf("%d mappings with %d ids (%v)", mappings, slots, err)
 	}
 }
 

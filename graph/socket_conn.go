@@ -23,11 +23,11 @@ type socket struct {
 	life *life
 	most int
 
-	mu      sync.Mutex
-	begun   bool              // connection_init was seen
-	last    int               // inner id
-	inner   map[string]string // client's id → ours, of live operations
-	outer   map[string]string // and back
+	mu    sync.Mutex
+	begun bool              // connection_init was seen
+	last  int               // inner id
+	inner map[string]string // client's id → ours, of live operations
+	outer map[string]string // and back
 }
 
 // message is what either side sends.
