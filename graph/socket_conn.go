@@ -153,7 +153,8 @@ func (s *socket) WriteJSON(v any) error {
 			s.forget(inner)
 		}
 		s.mu.Unlock()
-		if !live {
+		// When the socket is about to close, its code says whether to come back; a complete before it would say not to.
+		if !live || kind == "complete" && s.life.ctx.Err() != nil {
 			return nil
 		}
 		id.SetString(outer)

@@ -4,17 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/99designs/gqlgen/graphql/handler"
 
 	"tieline/db"
 	"tieline/graph/auth"
@@ -281,31 +276,13 @@ func TestRunsAreReadOnceForAll(t *testing.T) {
 	}
 }
 
-// ending serves the feed to one who ends streams with errors.
-func (s *feedSite) ending(f *Feed) string {
-	s.t.Helper()
-	r, log := s.resolvers(f), slog.New(slog.DiscardHandler)
-	closing, stop := context.WithCancel(context.Background())
-	srv := handler.New(executable(r))
-	srv.AddTransport(newSocketTransport(s.holders, nil, Limits{}.withDefaults(), closing, log))
-	srv.SetErrorPresenter(presenter(log))
-	srv.AroundResponses(r.respond)
-	srv.Use(endings{})
-	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { srv.ServeHTTP(w, withRequestID(w, r)) }))
-	s.t.Cleanup(func() {
-		stop()
-		h.Close()
-	})
-	return "ws" + strings.TrimPrefix(h.URL, "http")
-}
-
 // A client that does not read is told to resume, which it can, without gap or repeat, while another is not held up.
 func TestSlowClientResumes(t *testing.T) {
 	t.Parallel()
 	const n = 800
 	s := newFeedSite(t)
 	f := s.feed(func(f *Feed) { f.lag = 50 })
-	url := s.ending(f)
+	url := s.serve(f)
 	w := ready(t, url)
 	w.conn.SetReadLimit(1 << 20)
 	w.follow("slow", "", "change{step}")
@@ -348,7 +325,7 @@ func TestFeedsEndIsTold(t *testing.T) {
 	t.Parallel()
 	s := newFeedSite(t)
 	f, stop := s.stoppable(nil)
-	w := ready(t, s.ending(f))
+	w := ready(t, s.serve(f))
 	w.follow("a", "", "")
 	eventually(t, "it follows", func() bool { return f.following() == 1 })
 	stop()
