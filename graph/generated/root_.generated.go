@@ -1665,7 +1665,7 @@ type RunStep {
   waitingReason: WaitingReason
   """When it goes on by itself; null when that does not hang on time."""
   waitingUntil: DateTime
-  """Why it was adopted or skipped, in words; null where nothing needs saying."""
+  """Why it was adopted, skipped, or waits for another, in words; null where nothing needs saying."""
   reason: String
   """Its input with all expressions filled in; null until it began."""
   input: JSON

@@ -747,7 +747,7 @@ type RunStep struct {
 	WaitingReason *WaitingReason `json:"waitingReason,omitempty"`
 	// When it goes on by itself; null when that does not hang on time.
 	WaitingUntil *time.Time `json:"waitingUntil,omitempty"`
-	// Why it was adopted or skipped, in words; null where nothing needs saying.
+	// Why it was adopted, skipped, or waits for another, in words; null where nothing needs saying.
 	Reason *string `json:"reason,omitempty"`
 	// Its input with all expressions filled in; null until it began.
 	Input json.RawMessage `json:"input,omitempty"`

@@ -52,7 +52,10 @@ func (a *Apps) Step(s db.Step) *RunStep {
 	if s.State == flow.Waiting {
 		out.WaitingUntil = moment(s.WakeAt)
 	}
-	if s.ErrorKind != "" || s.Error != "" {
+	switch {
+	case s.State == flow.Waiting && s.WaitingReason != flow.ForRetry && s.ErrorKind == "":
+		out.Reason = text(s.Error) // the engine's own reason to wait is no failure
+	case s.ErrorKind != "" || s.Error != "":
 		out.Error = stepError(s)
 	}
 	return out
