@@ -227,6 +227,13 @@ func AddRun(ctx context.Context, idb bun.IDB, r *Run, steps []Step) (bool, error
 	return true, err
 }
 
+// RunOf names the first run that a link made for a change.
+func RunOf(ctx context.Context, idb bun.IDB, org, link ID, businessKey string) (ID, error) {
+	var id ID
+	err := idb.NewRaw("SELECT id FROM runs WHERE org_id = ? AND flow_link_id = ? AND business_key = ? AND replay = 0", org, link, businessKey).Scan(ctx, &id)
+	return id, found(err)
+}
+
 // LockRun reads a run for the caller alone, until its transaction ends.
 func LockRun(ctx context.Context, idb bun.IDB, org, id ID) (Run, error) {
 	var r Run

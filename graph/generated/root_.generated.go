@@ -521,7 +521,10 @@ type Webhook {
   id: ID!
   """Who looks after the endpoint."""
   state: WebhookState!
-  """The address the vendor calls. Treat it as a secret of its own."""
+  """
+  The address the vendor calls. Treat it as a secret of its own: whoever knows it can send events of a vendor that signs
+  none. Null without the scope WRITE, and where no public address is configured.
+  """
   url: String
   """The vendor's event types that the endpoint must be subscribed to."""
   events: [String!]!
@@ -1048,7 +1051,10 @@ type FlowLink implements Node {
   steps: [FlowLinkStep!]!
   """Values for the flow's parameters."""
   params: JSON!
-  """Where the trigger's app sends its events: it belongs to the trigger's connection, which other links may share."""
+  """
+  Where the trigger's app sends its events: it belongs to the trigger's connection, which other links may share. Null
+  without the scope WRITE, and where no public address is configured.
+  """
   webhookUrl: String
   """Its runs, newest first."""
   runs(

@@ -913,7 +913,8 @@ type Webhook struct {
 	ID string `json:"id"`
 	// Who looks after the endpoint.
 	State WebhookState `json:"state"`
-	// The address the vendor calls. Treat it as a secret of its own.
+	// The address the vendor calls. Treat it as a secret of its own: whoever knows it can send events of a vendor that signs
+	// none. Null without the scope WRITE, and where no public address is configured.
 	URL *string `json:"url,omitempty"`
 	// The vendor's event types that the endpoint must be subscribed to.
 	Events []string `json:"events"`

@@ -127,6 +127,8 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, through db.ID, err
 	next := &Next{state: v.state, reason: v.reason, wait: v.wait, kind: v.kind, message: v.message, step: s, through: through, refused: v.reauth}
 	if v.state == Failed {
 		a.close(s, Failed, "")
+		a.closeRest(Cancelled, "An earlier step failed, so this one was not begun.")
+		next.all = true
 		return next, nil
 	}
 	s.State, s.WaitingReason, s.WakeAt = Waiting, v.reason, time.Time{}
@@ -243,12 +245,17 @@ func (a *Activation) ended(last *db.Step) Next {
 }
 
 func (a *Activation) cancelled() Next {
+	a.closeRest(Cancelled, "The run was cancelled.")
+	return Next{state: Cancelled, all: true}
+}
+
+// closeRest ends the steps that have not ended: a run is final when every step is.
+func (a *Activation) closeRest(state, reason string) {
 	for i := range a.steps {
 		if s := &a.steps[i]; !stepFinal(s.State) {
-			a.close(s, Cancelled, "The run was cancelled.")
+			a.close(s, state, reason)
 		}
 	}
-	return Next{state: Cancelled, all: true}
 }
 
 // unsettled tells whether a write of this run may have happened without our knowing.

@@ -249,15 +249,16 @@ func refusal(app connectors.Connector, err error) error {
 			break
 		}
 	}
+	said := strings.TrimPrefix(err.Error(), app.Name+": ")
 	switch connectors.KindOf(err) {
 	case connectors.Unauthorized:
-		return problem(CodeUnauthorized, fmt.Sprintf("%s refuses these credentials: %s", app.Name, err), field...)
+		return problem(CodeUnauthorized, fmt.Sprintf("%s refuses these credentials: %s", app.Name, said), field...)
 	case connectors.Forbidden:
-		return problem(CodeForbidden, fmt.Sprintf("%s lets these credentials in, but not do what is needed: %s", app.Name, err), field...)
+		return problem(CodeForbidden, fmt.Sprintf("%s lets these credentials in, but not do what is needed: %s", app.Name, said), field...)
 	case connectors.Invalid, connectors.NotFound:
 		return problem(CodeInvalid, err.Error(), field...)
 	case connectors.Unavailable, connectors.RateLimited, connectors.Busy, connectors.OutcomeUnknown:
-		return problem(CodeUnavailable, fmt.Sprintf("%s cannot be reached now, so nothing was kept: %s. Try again.", app.Name, err))
+		return problem(CodeUnavailable, fmt.Sprintf("%s cannot be reached now, so nothing was kept: %s. Try again.", app.Name, said))
 	}
 	return err
 }

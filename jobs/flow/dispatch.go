@@ -183,6 +183,9 @@ func (e *Engine) dispatchTo(ctx context.Context, tx db.Tx, link db.FlowLink, ev 
 	}
 	if !made {
 		out.Outcome, out.Reason = OutcomeDuplicate, "The same change has a run already."
+		if out.RunID, err = db.RunOf(ctx, tx, ev.OrgID, link.ID, run.BusinessKey); err != nil {
+			return err
+		}
 		return db.AddOutcome(ctx, tx, out)
 	}
 	out.RunID = run.ID

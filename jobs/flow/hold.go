@@ -55,9 +55,7 @@ func (a *Activation) prepareRecord(ctx context.Context, s *db.Step) error {
 			return err
 		}
 		if why != "" {
-			for i := range a.steps {
-				a.close(&a.steps[i], Skipped, "Nothing to do: "+why+".")
-			}
+			a.closeRest(Skipped, "Nothing to do: "+why+".")
 			return nil
 		}
 	}
