@@ -268,21 +268,43 @@ type process struct {
 	progress       io.Writer // told when Postgres needs time
 	log            *slog.Logger
 	tune           []func(*flow.Engine)
-	stops          []func(context.Context) error // last first
+	stops          []stop // last first
 }
 
-func (p *process) onStop(f func(context.Context) error) { p.stops = append(p.stops, f) }
+// stop takes something down.
+type stop struct {
+	by float64 // the part of TIELINE_STOP_WITHIN after which it is given up
+	f  func(context.Context) error
+}
+
+// A stage that hangs takes no time from those after it, and one that is quick leaves them its own.
+const (
+	socketsBy  = 0.25
+	requestsBy = 0.5
+	workBy     = 0.875
+	cutWorkOff = 0.25 // after so long jobs' contexts end; they still have time to say so
+)
+
+func (p *process) onStop(f func(context.Context) error) { p.onStopBy(1, f) }
+
+func (p *process) onStopBy(part float64, f func(context.Context) error) {
+	p.stops = append(p.stops, stop{part, f})
+}
 
 // stop takes down what was built, the last first: subscriptions, HTTP, River, the feed, the pool, Postgres.
 func (p *process) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.stopWithin)
-	defer cancel()
+	begun := time.Now()
 	var errs []error
-	for _, f := range slices.Backward(p.stops) {
-		errs = append(errs, f(ctx))
+	for _, s := range slices.Backward(p.stops) {
+		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), begun.Add(p.part(s.by)))
+		errs = append(errs, s.f(ctx))
+		cancel()
 	}
 	return errors.Join(errs...)
 }
+
+// part is a part of the time there is for a stop.
+func (p *process) part(x float64) time.Duration { return time.Duration(x * float64(p.stopWithin)) }
 
 // within waits for f no longer than ctx lives.
 func within(ctx context.Context, what string, f func() error) error {
@@ -383,7 +405,7 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 		return nil, err
 	}
 	in := intake.New(e)
-	work, err := jobs.New(jobs.Config{DB: d, Engine: e, Door: in, Log: p.log, InsertOnly: !worker, SoftStop: p.stopWithin / 2})
+	work, err := jobs.New(jobs.Config{DB: d, Engine: e, Door: in, Log: p.log, InsertOnly: !worker, SoftStop: p.part(cutWorkOff)})
 	if err != nil {
 		return nil, err
 	}
@@ -424,11 +446,11 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 	if err := work.Start(context.WithoutCancel(ctx)); err != nil {
 		return nil, err
 	}
-	p.onStop(work.Stop)
+	p.onStopBy(workBy, work.Stop)
 	p.serveHTTP(s, ops, operators())
 	p.serveHTTP(s, front, mux)
 	if edge != nil {
-		p.onStop(edge.Close)
+		p.onStopBy(socketsBy, edge.Close)
 	}
 	s.ready.Store(true)
 	p.onStop(func(context.Context) error { s.ready.Store(false); return nil })
@@ -471,7 +493,7 @@ func (p *process) serveHTTP(s *site, l net.Listener, h http.Handler) {
 			s.failed <- err
 		}
 	}()
-	p.onStop(func(ctx context.Context) error {
+	p.onStopBy(requestsBy, func(ctx context.Context) error {
 		if err := srv.Shutdown(ctx); err != nil {
 			return errors.Join(fmt.Errorf("requests did not end in time: %w", err), srv.Close())
 		}

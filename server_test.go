@@ -742,6 +742,67 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestStopUnderLoad asks a process to end that is never without a request.
+func TestStopUnderLoad(t *testing.T) {
+	t.Parallel()
+	const budget = 10 * time.Second
+	env := []string{"DATABASE_URL=" + dbtest.URL(t), keysSetting + "=" + seal.Generate(), "TIELINE_STOP_WITHIN=" + budget.String()}
+	c := spawn(t, env, "serve")
+	at := c.serving(t)
+	const clients = 16
+	busy := make(chan struct{}, clients)
+	for range clients {
+		go func() {
+			for n := 0; ; n++ {
+				res, err := http.Post(at+"/graphql", "application/json", strings.NewReader(`{"query": "{ viewer { scopes } }"}`))
+				if err != nil { // it has stopped
+					return
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+				if n == 0 {
+					busy <- struct{}{}
+				}
+			}
+		}()
+	}
+	for range clients {
+		select {
+		case <-busy:
+		case <-time.After(patience):
+			t.Fatal("a client has no answer")
+		}
+	}
+	begun := time.Now()
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	if code, took := c.wait(t), time.Since(begun); code != 0 || took > budget {
+		t.Errorf("it ended with %d after %s", code, took)
+	}
+}
+
+// TestStopShares has every stage use up what it gets: the next one has time all the same.
+func TestStopShares(t *testing.T) {
+	t.Parallel()
+	p := &process{config: config{stopWithin: 200 * time.Millisecond}}
+	stages := []float64{1, workBy, requestsBy, socketsBy}
+	hung := 0
+	for _, by := range stages {
+		p.onStopBy(by, func(ctx context.Context) error {
+			if ctx.Err() == nil {
+				hung++
+			}
+			<-ctx.Done()
+			return nil
+		})
+	}
+	if err := p.stop(t.Context()); err != nil || hung != len(stages) {
+		t.Errorf("%d of %d stages had time (%v)", hung, len(stages), err)
+	}
+	if guaranteed := workBy - requestsBy; cutWorkOff >= guaranteed {
+		t.Errorf("work is cut off after %v of the time and may have only %v", cutWorkOff, guaranteed)
+	}
+}
+
 // TestStopAtOnce asks twice.
 func TestStopAtOnce(t *testing.T) {
 	t.Parallel()
