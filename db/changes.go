@@ -28,6 +28,6 @@ type Change struct {
 	WakeAt        time.Time       `bun:",nullzero"`
 	Step          string          `bun:",nullzero"`
 	StepState     string          `bun:",nullzero"`
-	Progress      json.RawMessage `bun:"type:jsonb,nullzero"`
+	Progress      json.RawMessage `bun:",nullzero"`
 	At            time.Time       `bun:",nullzero,default:clock_timestamp()"`
 }

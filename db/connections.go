@@ -34,9 +34,9 @@ type Connection struct {
 	VendorAccountID   ID
 	State             string
 	StateReason       string
-	Credentials       []byte            // sealed
-	Hints             map[string]string `bun:"type:jsonb"` // what may be shown of each field
-	Permissions       json.RawMessage   `bun:"type:jsonb"`
+	Credentials       []byte // sealed
+	Hints             Texts  // what may be shown of each field
+	Permissions       json.RawMessage
 	WebhookTokenHash  []byte
 	WebhookToken      []byte // sealed
 	WebhookState      string
@@ -78,13 +78,6 @@ type Cursor struct {
 func GetConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, error) {
 	var c Connection
 	err := idb.NewSelect().Model(&c).Relation("VendorAccount").Where("c.org_id = ? AND c.id = ? AND c.deleted_at IS NULL", org, id).Scan(ctx)
-	return c, found(err)
-}
-
-// ConnectionByWebhook finds the connection whose webhook URL holds the token of this hash, in any organization.
-func ConnectionByWebhook(ctx context.Context, idb bun.IDB, app string, hash []byte) (Connection, error) {
-	var c Connection
-	err := idb.NewSelect().Model(&c).Relation("VendorAccount").Where("c.webhook_token_hash = ? AND c.app = ? AND c.deleted_at IS NULL", hash, app).Scan(ctx)
 	return c, found(err)
 }
 
@@ -158,10 +151,29 @@ func SaveConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
 	return err
 }
 
-// SaveWebhook writes how a connection's webhook stands.
+// SaveWebhook writes how a connection's webhook stands, and its secrets when it got a new endpoint; ErrNotFound when the
+// connection was deleted.
 func SaveWebhook(ctx context.Context, idb bun.IDB, c *Connection) error {
-	_, err := idb.NewUpdate().Model(c).Column("webhook_state", "webhook_error", "webhook_id", "webhook_secrets", "webhook_generation").WherePK().Exec(ctx)
-	return err
+	var id ID
+	return found(idb.NewUpdate().Model(c).Column("webhook_state", "webhook_error", "webhook_id", "webhook_generation").
+		Set("webhook_secrets = CASE WHEN webhook_id = ?webhook_id THEN webhook_secrets ELSE ?webhook_secrets END").
+		Where("org_id = ?org_id AND id = ?id AND deleted_at IS NULL").Returning("id").Scan(ctx, &id))
+}
+
+// LockConnection reads a connection that is there, for the caller alone until its transaction ends.
+func LockConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, error) {
+	var c Connection
+	if err := idb.NewSelect().Model(&c).Where("c.org_id = ? AND c.id = ? AND c.deleted_at IS NULL", org, id).For("UPDATE").Scan(ctx); err != nil {
+		return c, found(err)
+	}
+	return GetConnection(ctx, idb, org, id)
+}
+
+// HoldConnections counts those of the connections that work, and keeps them from being deleted until the transaction ends.
+func HoldConnections(ctx context.Context, idb bun.IDB, org ID, ids []ID) (int, error) {
+	var held []ID
+	err := idb.NewRaw("SELECT id FROM connections WHERE org_id = ? AND id IN (?) AND deleted_at IS NULL AND state = 'ACTIVE' ORDER BY id FOR KEY SHARE", org, bun.List(ids)).Scan(ctx, &held)
+	return len(held), err
 }
 
 // DropConnection hides a connection and forgets its secrets. Its row stays, for history names it.
@@ -189,13 +201,6 @@ func AddCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger str
 	c := Cursor{OrgID: org, ConnectionID: connection, Trigger: trigger}
 	_, err := idb.NewInsert().Model(&c).Value("due_at", "now()").On("CONFLICT DO NOTHING").Exec(ctx)
 	return err
-}
-
-// GetCursor reads how far reading has come.
-func GetCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger string) (Cursor, error) {
-	var c Cursor
-	err := idb.NewSelect().Model(&c).Where("org_id = ? AND connection_id = ? AND trigger = ?", org, connection, trigger).Scan(ctx)
-	return c, found(err)
 }
 
 // ReadableCursors are the cursors of a connection, none while it is not active.

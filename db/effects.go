@@ -25,7 +25,7 @@ type Effect struct {
 	State           string
 	Entity          string
 	ExternalID      string          `bun:",nullzero"`
-	Ref             json.RawMessage `bun:"type:jsonb,nullzero"`
+	Ref             json.RawMessage `bun:",nullzero"`
 	Request         []byte          // sealed; removed when the effect is final
 	SentAt          time.Time       `bun:",nullzero"`
 	SendUntil       time.Time       `bun:",nullzero"` // after this the call can no longer be in the air

@@ -31,7 +31,7 @@ type FlowVersion struct {
 	ID         ID `bun:",pk"`
 	FlowID     ID
 	Number     int
-	Definition json.RawMessage `bun:"type:jsonb"`
+	Definition json.RawMessage
 	Hash       []byte
 	CreatedAt  time.Time `bun:",nullzero,default:now()"`
 }
@@ -46,7 +46,7 @@ type FlowLink struct {
 	Name                string
 	TriggerConnectionID ID
 	Trigger             string
-	Params              json.RawMessage `bun:"type:jsonb"`
+	Params              json.RawMessage
 	Enabled             bool
 	EnabledAt           time.Time `bun:",nullzero"`
 	LastEventAt         time.Time `bun:",nullzero"`

@@ -34,28 +34,13 @@ type Slot struct {
 	ExternalID      string `bun:",nullzero"`
 	OwnID           string `bun:",nullzero"` // the id we chose, known before the call has returned
 	Name            string
-	Attributes      map[string]string `bun:"type:jsonb"`
-	EffectID        ID                `bun:",nullzero"`
-	EventID         ID                `bun:",nullzero"`
-	RunID           ID                `bun:",nullzero"`
-	Step            string            `bun:",nullzero"`
-	ClaimedAt       time.Time         `bun:",nullzero,default:now()"`
-	FilledAt        time.Time         `bun:",nullzero"`
-}
-
-// GetMapping reads a mapping.
-func GetMapping(ctx context.Context, idb bun.IDB, org, id ID) (Mapping, error) {
-	var m Mapping
-	err := idb.NewSelect().Model(&m).Where("org_id = ? AND id = ?", org, id).Scan(ctx)
-	return m, found(err)
-}
-
-// Slots are a mapping's slots.
-func Slots(ctx context.Context, idb bun.IDB, org, mapping ID) ([]Slot, error) {
-	var slots []Slot
-	err := idb.NewSelect().Model(&slots).Where("org_id = ? AND mapping_id = ?", org, mapping).
-		OrderExpr("claimed_at, entity, role").Scan(ctx)
-	return slots, err
+	Attributes      Texts
+	EffectID        ID        `bun:",nullzero"`
+	EventID         ID        `bun:",nullzero"`
+	RunID           ID        `bun:",nullzero"`
+	Step            string    `bun:",nullzero"`
+	ClaimedAt       time.Time `bun:",nullzero,default:now()"`
+	FilledAt        time.Time `bun:",nullzero"`
 }
 
 // SlotByExternalID finds the filled slot of a record in a vendor account.

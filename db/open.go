@@ -50,6 +50,7 @@ func Open(ctx context.Context, address string, opts ...Option) (*DB, error) {
 	cfg.MaxConns = defaultMaxConns
 	cfg.ConnConfig.RuntimeParams["application_name"] = "tieline"
 	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	cfg.ConnConfig.RuntimeParams["standard_conforming_strings"] = "on" // what bun's quoting counts on, whatever the server's default
 	// bun prints values into the SQL, so each of its statements would become a prepared one and push others out.
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.AfterConnect = readTimesInUTC

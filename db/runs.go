@@ -39,7 +39,7 @@ type Run struct {
 	EchoOf        ID        `bun:",nullzero"`
 	Chain         []ID      `bun:"type:uuid[],array"`
 	FailedItems   int
-	Progress      json.RawMessage `bun:"type:jsonb,nullzero"`
+	Progress      json.RawMessage `bun:",nullzero"`
 	ErrorKind     string          `bun:",nullzero"`
 	Error         string
 	CreatedAt     time.Time `bun:",nullzero,default:now()"`
@@ -65,8 +65,8 @@ type Step struct {
 	ReservedAt      time.Time `bun:",nullzero"` // the start that a budget gave, until it is used
 	ReservedAccount ID        `bun:",nullzero"` // whose budget
 	Tries           int
-	Input           json.RawMessage `bun:"type:jsonb,nullzero"`
-	Output          json.RawMessage `bun:"type:jsonb,nullzero"`
+	Input           json.RawMessage `bun:",nullzero"`
+	Output          json.RawMessage `bun:",nullzero"`
 	Reason          string
 	ErrorKind       string `bun:",nullzero"`
 	Error           string

@@ -15,7 +15,14 @@ const sweepLimit = 500
 func (j *Jobs) sweeps(ctx context.Context) {
 	tick := time.NewTicker(j.cfg.SweepEvery)
 	defer tick.Stop()
+	var pruned time.Time
 	for {
+		if now := time.Now(); now.Sub(pruned) > pruneEvery {
+			pruned = now
+			if err := j.prune(ctx, now); err != nil && ctx.Err() == nil {
+				j.cfg.Log.ErrorContext(ctx, "pruning failed", "error", err)
+			}
+		}
 		for more := true; more && ctx.Err() == nil; {
 			var err error
 			if more, err = j.sweepOnce(ctx); err != nil && ctx.Err() == nil {

@@ -104,7 +104,12 @@ func path(segments ...string) string {
 	var b strings.Builder
 	for _, s := range segments {
 		b.WriteByte('/')
-		b.WriteString(url.PathEscape(s))
+		if s == "." || s == ".." { // ids may be any text, and these mean something else in a path
+			s = strings.ReplaceAll(s, ".", "%2E")
+		} else {
+			s = url.PathEscape(s)
+		}
+		b.WriteString(s)
 	}
 	return b.String()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"tieline/connectors"
@@ -186,12 +187,24 @@ func decode(t connectors.Trigger, source string, body []byte) (connectors.Occurr
 	return t.Decode(body)
 }
 
-func asJSON(v any) (any, error) {
+// storable is v as JSON that Postgres can keep.
+func storable(v any) (json.RawMessage, error) {
 	raw, err := json.Marshal(v)
+	return db.WithoutNUL(raw), err
+}
+
+// asJSON is v as expressions see it.
+func asJSON(v any) (any, error) {
+	raw, err := storable(v)
 	if err != nil {
 		return nil, err
 	}
 	var out any
 	err = json.Unmarshal(raw, &out)
 	return out, err
+}
+
+// text is a vendor's text as Postgres can keep it.
+func text(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
 }

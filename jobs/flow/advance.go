@@ -2,7 +2,6 @@ package flow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -122,6 +121,7 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, through db.ID, err
 	if !v.free {
 		s.Tries++
 	}
+	v.message = text(v.message)
 	s.ErrorKind, s.Error = string(v.kind), v.message
 	a.reserve(s)
 	next := &Next{state: v.state, reason: v.reason, wait: v.wait, kind: v.kind, message: v.message, step: s, through: through, refused: v.reauth}
@@ -164,7 +164,7 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 	if err != nil {
 		return err
 	}
-	raw, err := json.Marshal(in)
+	raw, err := storable(in)
 	if err != nil {
 		return fmt.Errorf("rendering the input: %w", err)
 	}
@@ -186,7 +186,7 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 	if err != nil {
 		return err
 	}
-	if s.Output, err = json.Marshal(value); err != nil {
+	if s.Output, err = storable(value); err != nil {
 		return err
 	}
 	a.vars["steps"].(map[string]any)[s.Key] = value

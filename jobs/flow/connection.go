@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tieline/connectors"
 	"tieline/db"
@@ -184,29 +185,38 @@ func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID, commit Com
 	if err != nil {
 		return row, err
 	}
-	used, err := db.EnabledLinksUsing(ctx, e.DB, org, id)
-	if err != nil {
-		return row, err
-	}
-	if len(used) > 0 {
-		return row, problem(CodeInUse, "Flow links use this connection: "+strings.Join(used, ", ")+". Disable or delete them first.", "id")
-	}
-	open, err := db.UnsettledThrough(ctx, e.DB, org, id)
-	if err != nil {
-		return row, err
-	}
-	if open {
-		return row, problem(CodeInUse, "What became of a write through this connection is not known yet. Its run is looking; try again when it is over, or cancel it.", "id")
-	}
-	if row.WebhookID != "" {
-		e.unregister(ctx, row) // best effort: a key that no longer works cannot remove it
-	}
-	return row, e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if row, err = db.LockConnection(ctx, tx, org, id); err != nil {
+			return err
+		}
+		if err := inUse(ctx, tx, org, id); err != nil {
+			return err
+		}
 		if err := db.DropConnection(ctx, tx, org, id); err != nil {
 			return err
 		}
 		return commit(ctx, tx, id)
 	})
+	if err == nil && row.WebhookID != "" {
+		e.unregister(context.WithoutCancel(ctx), row) // best effort: a key that no longer works cannot remove it
+	}
+	return row, err
+}
+
+// inUse says what still needs a connection.
+func inUse(ctx context.Context, tx db.Tx, org, id db.ID) error {
+	used, err := db.EnabledLinksUsing(ctx, tx, org, id)
+	if err != nil {
+		return err
+	}
+	if len(used) > 0 {
+		return problem(CodeInUse, "Flow links use this connection: "+strings.Join(used, ", ")+". Disable or delete them first.", "id")
+	}
+	open, err := db.UnsettledThrough(ctx, tx, org, id)
+	if err == nil && open {
+		return problem(CodeInUse, "What became of a write through this connection is not known yet. Its run is looking; try again when it is over, or cancel it.", "id")
+	}
+	return err
 }
 
 // prove asks the vendor who the credentials are for, and notes on row what may be shown of the answer.
@@ -214,15 +224,15 @@ func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds conn
 	none := db.VendorAccount{}
 	mode, err := app.Mode(creds)
 	if err != nil {
-		return none, refusal(app, err)
+		return none, refusal(app, err, secretField(app)...)
 	}
 	c, err := e.openWith(app, creds, readOnly{})
 	if err != nil {
-		return none, refusal(app, err)
+		return none, refusal(app, err, secretField(app)...)
 	}
 	who, err := app.Identify(ctx, c)
 	if err != nil {
-		return none, refusal(app, err)
+		return none, refusal(app, err, secretField(app)...)
 	}
 	if who.AccountID == "" && app.Account != "" {
 		who.AccountID = strings.TrimSpace(creds[app.Account])
@@ -240,15 +250,18 @@ func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds conn
 	return db.VendorAccount{App: app.Key, ExternalID: who.AccountID, Mode: string(mode), Name: who.Name}, nil
 }
 
-// refusal puts a vendor's refusal of credentials into words for the form.
-func refusal(app connectors.Connector, err error) error {
-	field := []string{"credentials"}
+// secretField is where a form is at fault whose credentials do not work.
+func secretField(app connectors.Connector) []string {
 	for _, f := range app.Auth {
 		if f.Secret {
-			field = append(field, f.Key)
-			break
+			return []string{"credentials", f.Key}
 		}
 	}
+	return []string{"credentials"}
+}
+
+// refusal puts a vendor's refusal of credentials into words, for the input's field at fault.
+func refusal(app connectors.Connector, err error, field ...string) error {
 	said := strings.TrimPrefix(err.Error(), app.Name+": ")
 	switch connectors.KindOf(err) {
 	case connectors.Unauthorized:
@@ -258,7 +271,7 @@ func refusal(app connectors.Connector, err error) error {
 	case connectors.Invalid, connectors.NotFound:
 		return problem(CodeInvalid, err.Error(), field...)
 	case connectors.Unavailable, connectors.RateLimited, connectors.Busy, connectors.OutcomeUnknown:
-		return problem(CodeUnavailable, fmt.Sprintf("%s cannot be reached now, so nothing was kept: %s. Try again.", app.Name, said))
+		return problem(CodeUnavailable, fmt.Sprintf("%s cannot be reached now, so nothing was changed: %s. Try again.", app.Name, said))
 	}
 	return err
 }
@@ -298,7 +311,14 @@ func named(row *db.Connection, name *string, needed bool) Problems {
 	if name != nil {
 		row.Name = strings.TrimSpace(*name)
 	}
-	if name == nil || row.Name == "" || len(row.Name) > 100 {
+	if name == nil {
+		return checkName("")
+	}
+	return checkName(row.Name)
+}
+
+func checkName(name string) Problems {
+	if n := utf8.RuneCountInString(name); n == 0 || n > 100 {
 		return problem(CodeInvalid, "A name of 1 to 100 characters is needed.", "name")
 	}
 	return nil

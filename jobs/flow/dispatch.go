@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tieline/connectors"
@@ -32,7 +33,7 @@ func (e *Engine) Dispatch(ctx context.Context, org, id db.ID) error {
 	}
 	if err != nil {
 		e.Log.WarnContext(ctx, "an event cannot be read", "org", org, "event", id, "error", err)
-		return db.EventUnreadable(ctx, e.DB, org, id, err.Error())
+		return db.EventUnreadable(ctx, e.DB, org, id, text(err.Error()))
 	}
 	return e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		ev, err := db.LockEvent(ctx, tx, org, id)
@@ -62,6 +63,13 @@ func (e *Engine) occurrence(ctx context.Context, conn db.Connection, ev db.Event
 	occ, err := decode(t, ev.Source, body)
 	if err != nil {
 		return occ, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	occ.Record.Name = text(occ.Record.Name)
+	if occ.Parent != nil {
+		occ.Parent.Name = text(occ.Parent.Name)
+	}
+	if strings.Contains(occ.Record.ID+occ.BusinessKey, "\x00") {
+		return occ, fmt.Errorf("%w: its record's id is no text", errUnreadable)
 	}
 	if ev.Source == FromHand {
 		occ.BusinessKey = ev.DedupeKey // started by hand, so it may run again

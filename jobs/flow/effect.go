@@ -65,7 +65,7 @@ func (j *journal) stillUnknown(ctx context.Context, ef *db.Effect, probe connect
 	if ctx.Err() != nil || x.Kind == connectors.Conflict || ef.Kind == string(connectors.SetEffect) || x.Replayed {
 		return j.refused(ctx, ef, probe, err)
 	}
-	ef.State, ef.ErrorKind, ef.Error = EffectUnknown, string(x.Kind), x.Error()
+	ef.State, ef.ErrorKind, ef.Error = EffectUnknown, string(x.Kind), text(x.Error())
 	if serr := j.store(ctx, ef, nil); errors.Is(serr, db.ErrConflict) {
 		return j.confirmedByEcho(ctx, ef)
 	} else if serr != nil {
@@ -92,7 +92,7 @@ func (j *journal) refused(ctx context.Context, ef *db.Effect, probe connectors.P
 		return connectors.Ref{}, err // stopping: it stays SENT, and the next activation settles it
 	}
 	x := errorOf(err)
-	ef.ErrorKind, ef.Error = string(x.Kind), x.Error()
+	ef.ErrorKind, ef.Error = string(x.Kind), text(x.Error())
 	switch x.Kind {
 	case connectors.RateLimited, connectors.Unavailable, connectors.Unauthorized:
 		ef.State = EffectPlanned
@@ -181,7 +181,7 @@ func (j *journal) probe(ctx context.Context, ef *db.Effect, in connectors.Intent
 	ref, found, err := probe(ctx, idempotencyKey(ef))
 	switch {
 	case connectors.KindOf(err) == connectors.Conflict:
-		ef.State, ef.Error = EffectConflict, err.Error()
+		ef.State, ef.Error = EffectConflict, text(err.Error())
 		return connectors.Ref{}, j.store(ctx, ef, err)
 	case err != nil:
 		return connectors.Ref{}, err
@@ -215,7 +215,7 @@ func (j *journal) confirmedByEcho(ctx context.Context, ef *db.Effect) (connector
 // confirm keeps what an effect left. It is saved with the step, or before the next effect is sent; a crash before
 // that is settled by looking.
 func (j *journal) confirm(ctx context.Context, ef *db.Effect, ref connectors.Ref) error {
-	raw, err := json.Marshal(ref)
+	raw, err := storable(ref)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (j *journal) Called(_ context.Context, c connectors.Call) {
 	}
 	switch {
 	case c.Err != nil:
-		at.ErrorKind, at.Error = string(connectors.KindOf(c.Err)), c.Err.Error()
+		at.ErrorKind, at.Error = string(connectors.KindOf(c.Err)), text(c.Err.Error())
 	case c.Status >= 400:
 		at.ErrorKind = string(connectors.KindOfStatus(c.Status, c.Write))
 	}

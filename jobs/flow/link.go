@@ -45,9 +45,7 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 		in.Params = map[string]any{}
 	}
 	var bad Problems
-	if in.Name == "" || len(in.Name) > 100 {
-		bad = append(bad, problem(CodeInvalid, "A name of 1 to 100 characters is needed.", "name")...)
-	}
+	bad = append(bad, checkName(in.Name)...)
 	bad = append(bad, p.checkParams(in.Params)...)
 	conns, err := db.ConnectionsOf(ctx, tx, org, slices.Collect(maps.Values(in.Connections)))
 	if err != nil {
@@ -123,8 +121,8 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commi
 		return link, err
 	}
 	var bad Problems
-	for _, id := range ids {
-		if c := conns[id]; c.State != ConnActive {
+	for _, c := range conns {
+		if c.State != ConnActive {
 			bad = append(bad, problem(CodeState, fmt.Sprintf("Connection %q is %s: repair it first.", c.Name, c.State), "id")...)
 		}
 	}
@@ -133,9 +131,15 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commi
 	}
 	if err := e.catchUp(ctx, conns[link.TriggerConnectionID], link.Trigger, door); err != nil {
 		app, _ := e.Apps.App(conns[link.TriggerConnectionID].App)
-		return link, refusal(app, err)
+		return link, refusal(app, err, "id")
 	}
 	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		// Held, so that none is deleted beside it.
+		if n, err := db.HoldConnections(ctx, tx, org, ids); err != nil {
+			return err
+		} else if n < len(conns) {
+			return problem(CodeState, "A connection of the link was deleted or has stopped working meanwhile.", "id")
+		}
 		if err := db.SwitchLink(ctx, tx, &link, true); err != nil {
 			return err
 		}

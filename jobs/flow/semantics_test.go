@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -314,5 +315,29 @@ func TestBaseline(t *testing.T) {
 	runs := w.settled(1)
 	if len(runs) != 1 || runs[0].RecordID != "new" {
 		t.Errorf("%d runs", len(runs))
+	}
+}
+
+// TestOddTexts: what people call themselves is brought over as it is, whatever it would mean in SQL, JSON or CEL.
+func TestOddTexts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.link("stripe.customers_in", nil)
+	w.work()
+	names := []string{`x\u0000y`, "a\x00b c", `'; DROP TABLE runs; --`, `{{ trigger.email }}`, `back\slash "and" quotes`, "Zoë 😀 日本"}
+	for _, name := range names {
+		_, err := w.stripe.First().CreateCustomer(map[string]any{"name": name, "email": "a@acme.test"})
+		must(t, err)
+	}
+	for _, r := range w.settled(len(names)) {
+		if r.State != flow.Succeeded {
+			t.Errorf("%q: %s: %s", r.RecordName, r.State, r.Error)
+		}
+	}
+	w.whole(len(names))
+	for _, c := range w.togai.Customers() {
+		if name := strings.ReplaceAll(c.Name, "\uFFFD", "\x00"); !slices.Contains(names, name) {
+			t.Errorf("somebody is called %q in Togai", c.Name)
+		}
 	}
 }

@@ -3,7 +3,10 @@ package flow
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"path"
+	"strings"
 
 	"tieline/connectors"
 	"tieline/db"
@@ -24,11 +27,17 @@ func (e *Engine) register(ctx context.Context, row db.Connection) (db.Connection
 		}
 	default:
 		if err := e.registerAt(ctx, app, &row); err != nil {
-			row.WebhookState, row.WebhookError = WebhookMissing, fmt.Sprintf("Registering the webhook at %s failed: %s", app.Name, err)
+			row.WebhookState, row.WebhookError = WebhookMissing, text(fmt.Sprintf("Registering the webhook at %s failed: %s", app.Name, err))
 			e.Log.WarnContext(ctx, "a webhook could not be registered", "org", row.OrgID, "connection", row.ID, "error", err)
 		}
 	}
-	return row, db.SaveWebhook(ctx, e.DB, &row)
+	// A secret that was just made is shown by the vendor only once, so a caller who has left does not lose it.
+	ctx = context.WithoutCancel(ctx)
+	err := db.SaveWebhook(ctx, e.DB, &row)
+	if errors.Is(err, db.ErrNotFound) { // deleted meanwhile
+		e.unregister(ctx, row)
+	}
+	return row, err
 }
 
 func (e *Engine) registerAt(ctx context.Context, app connectors.Connector, row *db.Connection) error {
@@ -46,7 +55,7 @@ func (e *Engine) registerAt(ctx context.Context, app connectors.Connector, row *
 		if got, err = app.Webhook.Register(ctx, c, connectors.Endpoint{
 			ConnectionID: db.FormatID("con", row.ID), URL: url, Events: app.Events(), Generation: row.WebhookGeneration, KnownID: row.WebhookID,
 		}); err != nil {
-			return err
+			return errors.New(strings.ReplaceAll(err.Error(), path.Base(url), "…")) // its last part is a secret of its own
 		}
 		if got.ID != "" {
 			break
