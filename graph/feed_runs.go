@@ -32,7 +32,7 @@ type runRead struct {
 	err  error
 }
 
-func newRunCache(d *db.DB) *runCache { return &runCache{db: d} }
+func newRunCache(d *db.DB) *runCache { return &runCache{db: d, young: map[runKey]db.Run{}} }
 
 // get answers a run that is at least as far as version; false when it is gone.
 func (c *runCache) get(ctx context.Context, org, id db.ID, version int64) (db.Run, bool, error) {
@@ -113,7 +113,12 @@ func (c *runCache) work() {
 	}
 }
 
-func (c *runCache) read(r *runRead) error {
+func (c *runCache) read(r *runRead) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // nothing guards this goroutine, and whoever waits must be told
+			err = recovered(context.Background(), p)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), feedWithin) // for all who wait, not for one
 	defer cancel()
 	for org, of := range r.ids {
@@ -125,21 +130,26 @@ func (c *runCache) read(r *runRead) error {
 		if err != nil {
 			return err
 		}
-		c.mu.Lock()
-		for _, id := range ids {
-			run, ok := rows[id]
-			if !ok {
-				run.Version = math.MaxInt64 // gone, which no later version undoes
-			}
-			c.young[runKey{org, id}] = run
-		}
-		c.mu.Unlock()
+		c.keep(org, ids, rows)
 	}
 	return nil
 }
 
+func (c *runCache) keep(org db.ID, ids []db.ID, rows map[db.ID]db.Run) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		run, ok := rows[id]
+		if !ok {
+			run.Version = math.MaxInt64 // gone, which no later version undoes
+		}
+		c.young[runKey{org, id}] = run
+	}
+}
+
+// clear forgets all runs. A read may be under way, and puts what it finds into the new map.
 func (c *runCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.young, c.old, c.turned = nil, nil, time.Time{}
+	c.young, c.old, c.turned = map[runKey]db.Run{}, nil, time.Time{}
 }

@@ -47,7 +47,14 @@ func (r queryResolver) Nodes(ctx context.Context, ids []string) ([]model.Node, e
 	out, errs := make([]model.Node, len(ids)), make([]error, len(ids))
 	var all sync.WaitGroup
 	for i, id := range ids {
-		all.Go(func() { out[i], errs[i] = r.Node(ctx, id) })
+		all.Go(func() {
+			defer func() {
+				if p := recover(); p != nil { // gqlgen guards its own goroutines, not these
+					errs[i] = recovered(ctx, p)
+				}
+			}()
+			out[i], errs[i] = r.Node(ctx, id)
+		})
 	}
 	all.Wait()
 	for _, err := range errs {
