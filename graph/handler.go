@@ -36,7 +36,7 @@ type Config struct {
 type Handler struct {
 	serve http.Handler
 	close context.CancelFunc
-	open  sync.WaitGroup
+	open  *sockets
 }
 
 // New makes the handler. It refuses a schema in which a root field does not say who may use it.
@@ -48,9 +48,10 @@ func New(c Config) (*Handler, error) {
 	registerCodes()
 	limits, pages := c.Limits.withDefaults(), normalized(c.Origins)
 	closing, stop := context.WithCancel(context.Background())
+	open := &sockets{}
 
 	srv := handler.New(schema)
-	srv.AddTransport(newSocketTransport(c.Verifier, pages, limits, closing, c.Log))
+	srv.AddTransport(newSocketTransport(c.Verifier, pages, limits, open, closing, c.Log))
 	srv.AddTransport(httpTransport{verifier: c.Verifier, bodyLimit: limits.Body, timeout: limits.Timeout})
 	srv.SetErrorPresenter(presenter(c.Log))
 	srv.SetRecoverFunc(recovered)
@@ -65,10 +66,8 @@ func New(c Config) (*Handler, error) {
 	}
 	srv.Use(extension.Introspection{}) // for those with a token: nobody else gets this far
 
-	h := &Handler{close: stop}
+	h := &Handler{close: stop, open: open}
 	h.serve = pages.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.open.Add(1)
-		defer h.open.Done()
 		srv.ServeHTTP(w, withRequestID(w, r))
 	}))
 	return h, nil
@@ -84,13 +83,14 @@ func executable(r generated.ResolverRoot) graphql.ExecutableSchema {
 // ServeHTTP serves one request or socket.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve.ServeHTTP(w, r) }
 
-// Close tells open sockets to come back elsewhere (1012) and waits for them, and for requests, to end. Call it before
-// http.Server.Shutdown, which knows nothing of sockets.
+// Close tells open sockets to come back elsewhere (1012), refuses new ones and waits for them to end. Call it before
+// http.Server.Shutdown, which waits for plain requests and knows nothing of sockets.
 func (h *Handler) Close(ctx context.Context) error {
+	h.open.shut()
 	h.close()
 	done := make(chan struct{})
 	go func() {
-		h.open.Wait()
+		h.open.all.Wait()
 		close(done)
 	}()
 	select {

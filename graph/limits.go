@@ -20,6 +20,7 @@ type Limits struct {
 	Fields        int           // fields of a document with its fragments spread out; 5,000
 	Complexity    int           // objects an operation may have to answer with, at worst; 25,000
 	Timeout       time.Duration // for a query or mutation; a minute, since some call vendors
+	Reverify      time.Duration // between looks whether a websocket's token was revoked; 15 seconds
 	Handshake     time.Duration // for a websocket's connection_init; 10 seconds
 	Subscriptions int           // at a time on one websocket; 100
 }
@@ -31,6 +32,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.Fields, 5_000)
 	or(&l.Complexity, 25_000)
 	or(&l.Timeout, time.Minute)
+	or(&l.Reverify, 15*time.Second)
 	or(&l.Handshake, 10*time.Second)
 	or(&l.Subscriptions, 100)
 	return l

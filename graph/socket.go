@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -39,16 +40,17 @@ const (
 type socketTransport struct {
 	transport.Websocket
 	origins origins
+	open    *sockets
 	closing context.Context // ends when sockets must go
 	log     *slog.Logger
 }
 
-func newSocketTransport(v auth.Verifier, o origins, l Limits, closing context.Context, log *slog.Logger) socketTransport {
+func newSocketTransport(v auth.Verifier, o origins, l Limits, open *sockets, closing context.Context, log *slog.Logger) socketTransport {
 	return socketTransport{
-		origins: o, closing: closing, log: log,
+		origins: o, open: open, closing: closing, log: log,
 		Websocket: transport.Websocket{
 			Implementation:   accepter{subscriptions: l.Subscriptions},
-			InitFunc:         admit(v, log),
+			InitFunc:         admit(v, l, log),
 			InitTimeout:      l.Handshake,
 			PingPongInterval: pingEvery,
 			PayloadReadLimit: &l.Body,
@@ -71,23 +73,55 @@ func (t socketTransport) Do(w http.ResponseWriter, r *http.Request, exec graphql
 	case !t.origins.allow(r):
 		http.Error(w, "pages of this origin may not connect", http.StatusForbidden)
 		return
+	case !t.open.enter():
+		http.Error(w, "the service is going away", http.StatusServiceUnavailable)
+		return
 	}
+	defer t.open.all.Done()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(t.closing, func() { cancel(context.Cause(t.closing)) })()
-	ctx = context.WithValue(ctx, socketKey{}, &life{ctx: ctx})
+	ctx = context.WithValue(ctx, socketKey{}, &life{ctx: ctx, end: cancel})
 	t.Websocket.Do(w, r.WithContext(ctx), exec)
 }
 
 // life is what a socket's parts, which gqlgen keeps apart, know of each other.
-type life struct{ ctx context.Context }
+type life struct {
+	ctx    context.Context
+	end    context.CancelCauseFunc          // with a violation, whose code closes the socket
+	verify func(context.Context) *violation // the token, once admitted
+}
+
+// sockets counts those that are open.
+type sockets struct {
+	mu     sync.Mutex
+	closed bool
+	all    sync.WaitGroup
+}
+
+// enter counts one more, which calls all.Done at its end; false once there may be none.
+func (s *sockets) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.all.Add(1)
+	}
+	return !s.closed
+}
+
+func (s *sockets) shut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+}
 
 type socketKey struct{}
 
 func lifeOf(ctx context.Context) *life { return ctx.Value(socketKey{}).(*life) }
 
-// admit answers connection_init: the payload's authorization says who it is. The socket ends with the token.
-func admit(v auth.Verifier, log *slog.Logger) transport.WebsocketInitFunc {
+// admit answers connection_init: the payload's authorization says who it is. The socket ends with the token:
+// at its time, and soon after it was revoked.
+func admit(v auth.Verifier, l Limits, log *slog.Logger) transport.WebsocketInitFunc {
 	refuse := func(ctx context.Context, code int, err error) (context.Context, *transport.InitPayload, error) {
 		return transport.AppendCloseReason(transport.WithWebsocketCloseCode(ctx, code), err.Error()), nil, err
 	}
@@ -110,8 +144,39 @@ func admit(v auth.Verifier, log *slog.Logger) transport.WebsocketInitFunc {
 			ctx, cancel = context.WithDeadline(ctx, viewer.Expires)
 			context.AfterFunc(ctx, cancel) // the socket's own context, its parent, ends with the socket
 		}
-		lifeOf(ctx).ctx = ctx
+		life := lifeOf(ctx)
+		life.ctx = ctx
+		life.verify = func(ctx context.Context) *violation {
+			ctx, cancel := context.WithTimeout(ctx, l.Timeout)
+			defer cancel()
+			switch _, err := v.Verify(ctx, bearer); {
+			case errors.Is(err, auth.ErrExpired):
+				return &violation{closeUnauthorized, err.Error()}
+			case auth.Refused(err):
+				return &violation{closeForbidden, err.Error()}
+			case err != nil:
+				return &violation{closeTryLater, "the service cannot answer right now"}
+			}
+			return nil
+		}
+		go life.watch(ctx, l.Reverify)
 		return ctx, nil, nil
+	}
+}
+
+// watch ends the socket, and the streams on it, once its token is refused. That it cannot be found out is no refusal.
+func (l *life) watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if bad := l.verify(ctx); bad != nil && bad.code != closeTryLater {
+			l.end(bad)
+		}
 	}
 }
 

@@ -43,6 +43,8 @@ type violation struct {
 	reason string
 }
 
+func (v *violation) Error() string { return v.reason }
+
 // NextReader reads on until there is a message for gqlgen. A breach of the protocol closes the socket.
 func (s *socket) NextReader() (int, io.Reader, error) {
 	for {
@@ -59,6 +61,9 @@ func (s *socket) NextReader() (int, io.Reader, error) {
 			return 0, nil, s.end(violation{closeBadMessage, "a message must be a JSON object"})
 		}
 		pass, bad := s.take(&m)
+		if bad == nil && pass && m.Type == "subscribe" {
+			bad = s.life.verify(s.life.ctx)
+		}
 		if bad != nil {
 			return 0, nil, s.end(*bad)
 		}
@@ -164,7 +169,10 @@ func (s *socket) WriteJSON(v any) error {
 
 // WriteClose closes with the code that tells the client whether to come back.
 func (s *socket) WriteClose(code int, reason string) error {
+	bad, revoked := errors.AsType[*violation](context.Cause(s.life.ctx))
 	switch {
+	case code == transport.WebsocketCloseNormalClosure && revoked:
+		code, reason = bad.code, bad.reason
 	case code == transport.WebsocketCloseProtocolError && reason == "connection initialisation timeout":
 		code, reason = closeInitTimeout, "Connection initialisation timeout"
 	case code == transport.WebsocketCloseProtocolError:

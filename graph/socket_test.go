@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,5 +240,55 @@ func TestCloseSendsSocketsElsewhere(t *testing.T) {
 	w.wantClose(closeRestart)
 	if err := <-closed; err != nil {
 		t.Error(err)
+	}
+}
+
+// changing is a verifier whose tokens may be revoked meanwhile.
+type changing struct {
+	holders
+	why *atomic.Pointer[error]
+}
+
+func (c changing) Verify(ctx context.Context, bearer string) (auth.Viewer, error) {
+	if why := c.why.Load(); why != nil {
+		return auth.Viewer{}, *why
+	}
+	return c.holders.Verify(ctx, bearer)
+}
+
+func TestARevokedTokenEndsItsSocket(t *testing.T) {
+	t.Parallel()
+	for why, code := range map[error]coderws.StatusCode{auth.ErrRevoked: closeForbidden, auth.ErrExpired: closeUnauthorized} {
+		for name, every := range map[string]time.Duration{"operation": time.Hour, "stream": 10 * time.Millisecond} {
+			t.Run(name+" "+why.Error(), func(t *testing.T) {
+				t.Parallel()
+				v := changing{everyone, new(atomic.Pointer[error])}
+				w := ready(t, socketEdge(t, func(c *Config) { c.Verifier, c.Limits.Reverify = v, every }))
+				w.send(subscribeTo("a", "subscription{runUpdates{cursor}}"))
+				w.want("next")
+				v.why.Store(&why)
+				if name == "operation" {
+					w.send(subscribeTo("b", "{viewer{id}}"))
+				}
+				if m, got := w.next(); got != code {
+					t.Errorf("%+v, closed with %d, want %d", m, got, code)
+				}
+			})
+		}
+	}
+}
+
+func TestAClosedHandlerTakesNoSocket(t *testing.T) {
+	t.Parallel()
+	h, err := New(Config{Resolvers: rootStub{}, Verifier: everyone, Log: slog.New(slog.DiscardHandler)})
+	check(t, err)
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	check(t, h.Close(t.Context()))
+	if _, res, err := dial(t, "ws"+strings.TrimPrefix(srv.URL, "http")); err == nil || res == nil || res.StatusCode != 503 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if r := send(t, "POST", srv.URL, query("{viewer{id}}")); r.Status != 200 {
+		t.Errorf("a plain request: %s", r.Raw)
 	}
 }
