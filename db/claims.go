@@ -27,23 +27,35 @@ type Claim struct {
 
 // TakeClaim takes a key for the caller, who then holds c, or answers who has it. One whose holder's lease ended without
 // a result is taken over under a new id, so that the old holder can no longer finish. Without a lease the claim must be
-// finished in the same transaction; a second caller waits for that.
+// finished in the same transaction; a second caller waits for that. ErrConflict says that the key went from hand to hand
+// while we looked: repeat it later.
 func TakeClaim(ctx context.Context, idb bun.IDB, c Claim, lease time.Duration) (held Claim, mine bool, err error) {
-	c.ID = NewID()
-	insert := idb.NewInsert().Model(&c)
+	for range claimTries {
+		c.ID = NewID()
+		if err = found(insertClaim(ctx, idb, &c, lease)); err != ErrNotFound {
+			return c, err == nil, err
+		}
+		held = Claim{}
+		err = found(idb.NewSelect().Model(&held).Where("org_id = ? AND token_id = ? AND field = ? AND idempotency_key = ?",
+			c.OrgID, c.TokenID, c.Field, c.IdempotencyKey).Scan(ctx))
+		if err != ErrNotFound {
+			return held, false, err
+		}
+	} // its holder gave it back in between
+	return Claim{}, false, ErrConflict
+}
+
+const claimTries = 4 // the first, and three when the holder gave the key back before we saw whose it was
+
+func insertClaim(ctx context.Context, idb bun.IDB, c *Claim, lease time.Duration) error {
+	insert := idb.NewInsert().Model(c)
 	if lease > 0 {
 		insert.Value("lease_until", "clock_timestamp() + make_interval(secs => ?)", lease.Seconds())
 	}
-	err = insert.On("CONFLICT (org_id, token_id, field, idempotency_key) DO UPDATE").
+	return insert.On("CONFLICT (org_id, token_id, field, idempotency_key) DO UPDATE").
 		Set("id = EXCLUDED.id, lease_until = EXCLUDED.lease_until").
 		Where("cl.done_at IS NULL AND cl.input_hash = EXCLUDED.input_hash AND cl.lease_until < clock_timestamp()").
 		Returning("id").Scan(ctx)
-	if err = found(err); err != ErrNotFound {
-		return c, err == nil, err
-	}
-	err = idb.NewSelect().Model(&held).Where("org_id = ? AND token_id = ? AND field = ? AND idempotency_key = ?",
-		c.OrgID, c.TokenID, c.Field, c.IdempotencyKey).Scan(ctx)
-	return held, false, found(err)
 }
 
 // FinishClaim keeps what came of it. ErrConflict says that the claim was taken over: undo everything.

@@ -37,6 +37,8 @@ func (c *call) claim(ctx context.Context, idb bun.IDB, lease time.Duration) (Don
 	}
 	held, mine, err := db.TakeClaim(ctx, idb, c.row, lease)
 	switch {
+	case errors.Is(err, db.ErrConflict):
+		return Done{}, inProgress
 	case err != nil:
 		return Done{}, err
 	case mine:
