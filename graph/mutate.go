@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
 
@@ -114,7 +115,7 @@ func (d *Door) call(ctx context.Context, kind model.Kind) (*call, error) {
 	field := graphql.GetFieldContext(ctx).Field
 	input, _ := field.ArgumentMap(graphql.GetOperationContext(ctx).Variables)["input"].(map[string]any)
 	key, _ := input["idempotencyKey"].(string)
-	if len(key) > longestKey || (key != "" && strings.TrimSpace(key) == "") {
+	if utf8.RuneCountInString(key) > longestKey || (key != "" && strings.TrimSpace(key) == "") {
 		return nil, ofKey(flow.CodeInvalid, "An idempotency key has 1 to 255 characters.")
 	}
 	whole, shown := map[string]any{}, map[string]any{}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tieline/db"
 	"tieline/jobs/flow"
@@ -67,7 +68,7 @@ func NewToken(org db.ID, name string, scopes []Scope, expires time.Time) (secret
 // MakeToken makes and keeps a token that a caller asks for. Its secret is not to be had again.
 func MakeToken(ctx context.Context, tx db.Tx, org db.ID, name string, may []Scope, expires time.Time) (id db.ID, secret string, err error) {
 	var bad flow.Problems
-	if name = strings.TrimSpace(name); name == "" || len(name) > 100 {
+	if name = strings.TrimSpace(name); name == "" || utf8.RuneCountInString(name) > 100 {
 		bad = append(bad, flow.Problem{Field: []string{"name"}, Code: flow.CodeInvalid, Message: "A name of 1 to 100 characters is needed."})
 	}
 	if len(may) == 0 {
@@ -75,6 +76,9 @@ func MakeToken(ctx context.Context, tx db.Tx, org db.ID, name string, may []Scop
 	}
 	if !expires.IsZero() && !expires.After(time.Now()) {
 		bad = append(bad, flow.Problem{Field: []string{"expiresAt"}, Code: flow.CodeInvalid, Message: "This moment has passed."})
+	}
+	if expires.UTC().Year() > 9999 { // which no DateTime can show
+		bad = append(bad, flow.Problem{Field: []string{"expiresAt"}, Code: flow.CodeInvalid, Message: "The last year is 9999."})
 	}
 	if len(bad) > 0 {
 		return id, "", bad

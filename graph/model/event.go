@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"tieline/db"
@@ -23,7 +24,11 @@ func NewOutcome(o db.EventOutcome) *EventOutcome {
 
 // Body is a stored body as JSON: one that is none comes as a text.
 func Body(raw []byte) json.RawMessage {
-	if raw == nil || json.Valid(raw) {
+	if raw == nil {
+		return nil
+	}
+	raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
+	if json.Valid(raw) {
 		return raw
 	}
 	quoted, _ := json.Marshal(string(raw))
