@@ -57,6 +57,7 @@ func New(c Config) (*Handler, error) {
 	srv.SetRecoverFunc(recovered)
 	srv.SetParserTokenLimit(limits.Tokens)
 	srv.SetQueryCache(documents{lru.New[*ast.QueryDocument](1000)})
+	srv.Use(texts{})
 	srv.Use(endings{})
 	srv.Use(shape{limits.Depth, limits.Fields})
 	srv.Use(extension.FixedComplexityLimit(limits.Complexity, complexity.WithFixedScalarValue(0)))
