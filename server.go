@@ -51,6 +51,7 @@ const (
 
 	startWithin  = 5 * time.Minute // for an embedded Postgres, its download included
 	headerWithin = 10 * time.Second
+	bodyWithin   = 90 * time.Second // then a handler's context ends as well, so it is more than graph's minute; hijacked sockets are free of it
 	idleAfter    = 2 * time.Minute
 	pingWithin   = 2 * time.Second
 )
@@ -382,11 +383,20 @@ func (p *process) engine(d *db.DB) (*flow.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &flow.Engine{DB: d, Apps: apps, Keys: p.keys, Log: p.log, URLs: p.urls, PublicURL: p.publicURL}
+	e := &flow.Engine{DB: d, Apps: apps, Keys: p.keys, Log: p.log, URLs: p.urls, PublicURL: p.publicURL, Base: vendors()}
 	for _, t := range p.tune {
 		t(e)
 	}
 	return e, nil
+}
+
+// vendors is how all apps are called: a few hosts, many runs at once. How long a call may take is its app's to say.
+func vendors() *http.Transport {
+	dial := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: dial.DialContext, TLSHandshakeTimeout: 5 * time.Second, ForceAttemptHTTP2: true,
+		MaxIdleConns: 256, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second,
+	}
 }
 
 // site is a process that serves.
@@ -486,7 +496,7 @@ func (p *process) background(ctx context.Context, s *site, f func(context.Contex
 
 func (p *process) serveHTTP(s *site, l net.Listener, h http.Handler) {
 	srv := &http.Server{
-		Handler: h, ReadHeaderTimeout: headerWithin, IdleTimeout: idleAfter, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
+		Handler: h, ReadHeaderTimeout: headerWithin, ReadTimeout: bodyWithin, IdleTimeout: idleAfter, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
 	}
 	go func() {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -609,11 +619,19 @@ func (*migrate) Run(ctx context.Context, p *process) error {
 }
 
 type tokenCreate struct {
-	Organization string        `required:"" help:"Whose token it is."`
-	New          bool          `help:"Make the organization."`
-	Name         string        `default:"command line" help:"What uses the token."`
-	Scopes       string        `default:"read" help:"What it may do: read, write, trigger, admin."`
-	Expires      time.Duration `placeholder:"DURATION" help:"When it ends by itself, as 720h. Unset: never."`
+	Organization string         `required:"" help:"Whose token it is."`
+	New          bool           `help:"Make the organization."`
+	Name         string         `default:"command line" help:"What uses the token."`
+	Scopes       string         `default:"read" help:"What it may do: read, write, trigger, admin."`
+	Expires      *time.Duration `placeholder:"DURATION" help:"When it ends by itself, as 720h. Unset: never."`
+}
+
+// Validate refuses a token that would be dead at once.
+func (c *tokenCreate) Validate() error {
+	if c.Expires != nil && *c.Expires <= 0 {
+		return fmt.Errorf("--expires is %s and should be more than nothing, such as 720h", *c.Expires)
+	}
+	return nil
 }
 
 // Run prints the token, which is kept nowhere.
@@ -634,8 +652,8 @@ func (c *tokenCreate) Run(ctx context.Context, p *process) error {
 		return err
 	}
 	var expires time.Time
-	if c.Expires > 0 {
-		expires = time.Now().Add(c.Expires)
+	if c.Expires != nil {
+		expires = time.Now().Add(*c.Expires)
 	}
 	secret, row := auth.NewToken(org.OrgID, c.Name, scopes, expires)
 	if err := db.AddToken(ctx, d, row); err != nil {
@@ -765,9 +783,6 @@ func (p *process) devDatabase(ctx context.Context) (d *db.DB, note string, err e
 	if err := p.makeDataDir(); err != nil {
 		return nil, "", err
 	}
-	if p.keys, err = p.keptKeys(); err != nil { // not TIELINE_KEYS, which may be another the next time
-		return nil, "", err
-	}
 	if d, err = p.database(ctx, "tieline_dev"); err != nil {
 		return nil, "", err
 	}
@@ -786,6 +801,9 @@ func (p *process) devDatabase(ctx context.Context) (d *db.DB, note string, err e
 		return nil, "", errors.New("another dev is using this database; set TIELINE_DATA_DIR to have one more")
 	}
 	if err := onlyDemo(ctx, lock); err != nil {
+		return nil, "", err
+	}
+	if p.keys, err = p.keptKeys(); err != nil { // not TIELINE_KEYS, which may be another the next time
 		return nil, "", err
 	}
 	where := "of DATABASE_URL"
@@ -808,13 +826,14 @@ func onlyDemo(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// keptKeys are the sealing keys of the data directory, which are made when there are none.
+// keptKeys are the sealing keys of the data directory, which are made when there are none. They are never overwritten:
+// devs of two databases may share the directory.
 func (p *process) keptKeys() (*seal.Keys, error) {
 	path := filepath.Join(p.dataDir, "keys")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = []byte(seal.Generate())
-		err = os.WriteFile(path, text, 0o600)
+		err = create(path, text)
 	}
 	if err != nil {
 		return nil, err
@@ -824,6 +843,16 @@ func (p *process) keptKeys() (*seal.Keys, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return keys, nil
+}
+
+// create makes a file that only we may read. One that exists is left alone: fs.ErrExist.
+func create(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
 }
 
 // stage is the demo's organization, and a token that earlier devs made where it still works.

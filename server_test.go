@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -253,11 +255,15 @@ func TestDevIsAlone(t *testing.T) {
 	env := []string{"TIELINE_DATA_DIR=" + dataDir(t), "DATABASE_URL=" + dbtest.URL(t)}
 	up := spawn(t, env, "dev")
 	stage := waitForStage(t, up, env[0])
-	other := spawn(t, env, "dev", "--once")
+	elsewhere := dataDir(t)
+	other := spawn(t, []string{"TIELINE_DATA_DIR=" + elsewhere, env[1]}, "dev", "--once")
 	if code := other.wait(t); code != 1 {
 		t.Errorf("a second dev at once ended with %d", code)
 	}
 	other.says(t, "another dev is using this database")
+	if _, err := os.Stat(filepath.Join(elsewhere, "keys")); !os.IsNotExist(err) {
+		t.Errorf("it made keys before it knew (%v)", err)
+	}
 	var page struct {
 		Data struct {
 			Viewer struct{ Organization struct{ Name string } }
@@ -270,6 +276,21 @@ func TestDevIsAlone(t *testing.T) {
 	_ = up.cmd.Process.Signal(syscall.SIGTERM)
 	if code := up.wait(t); code != 0 {
 		t.Errorf("dev ended with %d", code)
+	}
+}
+
+// TestKeptKeys: what a key has sealed nothing else opens.
+func TestKeptKeys(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keys")
+	if err := create(path, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(path, []byte("second")); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(path); string(text) != "first" {
+		t.Errorf("%s (%v)", text, err)
 	}
 }
 
@@ -426,6 +447,8 @@ func TestBadSettings(t *testing.T) {
 		}},
 		"missing":          {[]string{"serve"}, nil, []string{"TIELINE_KEYS is missing", "openssl rand"}},
 		"flag and setting": {[]string{"serve", "--rols=api"}, []string{"TIELINE_ADDR=nowhere"}, []string{`did you mean "--roles"`, `TIELINE_ADDR is "nowhere"`}},
+		"expired token":    {[]string{"token", "create", "--organization=Acme", "--expires=-1h"}, nil, []string{"--expires is -1h0m0s"}},
+		"no time at all":   {[]string{"token", "create", "--organization=Acme", "--expires=0s"}, nil, []string{"--expires is 0s"}},
 		"role":             {[]string{"serve", "--roles=boss"}, nil, []string{`"api","worker"`}},
 		"no command":       {nil, nil, []string{`"dev"`}},
 	} {
