@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -162,14 +163,25 @@ func (c cluster) socketDir() (dir string, borrowed bool, err error) {
 
 // access writes who may connect: our own account and the server's, through the socket, as the role that owns everything.
 func (c cluster) access() (hba, ident string, err error) {
-	hba, ident = filepath.Join(c.cfg.Dir, "hba.conf"), filepath.Join(c.cfg.Dir, "ident.conf")
 	users := fmt.Sprintf("own %s %s\nown %s %[2]s\n", quoted(c.acct.self), role, quoted(c.acct.name))
-	err = errors.Join(
-		os.WriteFile(hba, []byte("local all all peer map=own\n"), 0o600),
-		os.WriteFile(ident, []byte(users), 0o600),
-		c.acct.own(hba, ident),
-	)
-	return hba, ident, err
+	err = errors.Join(c.write("hba.conf", "local all all peer map=own\n"), c.write("ident.conf", users))
+	return filepath.Join(c.cfg.Dir, "hba.conf"), filepath.Join(c.cfg.Dir, "ident.conf"), err
+}
+
+// write writes a file of the directory that the account may read.
+func (c cluster) write(name, text string) error {
+	f, err := open(c.cfg.Dir, name, os.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteString(text)
+	}
+	if err == nil && c.acct.cred != nil {
+		err = f.Chown(int(c.acct.cred.Uid), int(c.acct.cred.Gid))
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (c cluster) settings() []string {
@@ -180,20 +192,62 @@ func (c cluster) settings() []string {
 	return s
 }
 
-func (c cluster) logFile() string { return filepath.Join(c.cfg.Dir, "log") }
-
 func (c cluster) openLog() (*os.File, error) {
-	flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
-	if info, err := os.Stat(c.logFile()); err == nil && info.Size() > maxLog {
-		flags |= os.O_TRUNC
+	f, err := open(c.cfg.Dir, "log", os.O_WRONLY|os.O_APPEND)
+	if err != nil {
+		return nil, err
 	}
-	return os.OpenFile(c.logFile(), flags, 0o600)
+	if info, err := f.Stat(); err == nil && info.Size() > maxLog {
+		err = f.Truncate(0)
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, nil
 }
 
 // logTail is what the server said last.
 func (c cluster) logTail() string {
-	text, _ := os.ReadFile(c.logFile())
+	f, err := open(c.cfg.Dir, "log", os.O_RDONLY)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(f)
 	return strings.TrimSpace(string(text[max(0, len(text)-1000):]))
+}
+
+// open opens a file of a directory, or makes it. The directory may be another account's, which could have put anything
+// there for root to write over: what is not a plain file of one name is refused.
+func open(dir, name string, flags int) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	refused := fmt.Errorf("%s is not a plain file and was left as it is: remove it", filepath.Join(dir, name))
+	f, err := root.OpenFile(name, flags|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if info, e := root.Lstat(name); e == nil && !info.Mode().IsRegular() {
+		if err == nil {
+			f.Close()
+		}
+		return nil, refused
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		if s, ok := info.Sys().(*syscall.Stat_t); !info.Mode().IsRegular() || ok && s.Nlink != 1 {
+			err = refused
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // quoted is a name as Postgres' configuration files and lists take it.

@@ -51,7 +51,7 @@ func download(ctx context.Context, cfg Config, from places) (string, error) {
 	if err := os.MkdirAll(cfg.CacheDir, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lock(ctx, filepath.Join(cfg.CacheDir, "postgres.lock"))
+	unlock, err := lock(ctx, cfg.CacheDir, "postgres.lock")
 	if err != nil {
 		return "", err
 	}

@@ -55,7 +55,7 @@ func start(ctx context.Context, cfg Config, from places) (s *Server, err error) 
 	if err := prepare(ctx, cfg.Dir, acct); err != nil {
 		return nil, err
 	}
-	unlock, err := lock(ctx, filepath.Join(cfg.Dir, "lock"))
+	unlock, err := lock(ctx, cfg.Dir, "lock")
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +144,9 @@ func mkdir(dir string) error {
 }
 
 // lock waits for the file to be ours alone. A process that dies gives it back.
-func lock(ctx context.Context, file string) (unlock func(), err error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+func lock(ctx context.Context, dir, name string) (unlock func(), err error) {
+	file := filepath.Join(dir, name)
+	f, err := open(dir, name, os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
