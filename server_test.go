@@ -770,6 +770,10 @@ func TestStopUnderLoad(t *testing.T) {
 	t.Parallel()
 	const budget = 10 * time.Second
 	env := []string{"DATABASE_URL=" + dbtest.URL(t), keysSetting + "=" + seal.Generate(), "TIELINE_STOP_WITHIN=" + budget.String()}
+	made := spawn(t, env, "token", "create", "--organization", "Acme", "--new")
+	if code := made.wait(t); code != 0 {
+		t.Fatalf("token create ended with %d", code)
+	}
 	c := spawn(t, env, "serve")
 	at := c.serving(t)
 	const clients = 16
@@ -777,7 +781,10 @@ func TestStopUnderLoad(t *testing.T) {
 	for range clients {
 		go func() {
 			for n := 0; ; n++ {
-				res, err := http.Post(at+"/graphql", "application/json", strings.NewReader(`{"query": "{ viewer { scopes } }"}`))
+				req, _ := http.NewRequest(http.MethodPost, at+"/graphql", io.MultiReader(&slow{50 * time.Millisecond}, strings.NewReader(`{"query": "{ viewer { scopes } }"}`)))
+				req.Header.Set("Content-Type", "application/json")
+				req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(made.out.String()))
+				res, err := http.DefaultClient.Do(req)
 				if err != nil { // it has stopped
 					return
 				}
@@ -801,6 +808,14 @@ func TestStopUnderLoad(t *testing.T) {
 	if code, took := c.wait(t), time.Since(begun); code != 0 || took > budget {
 		t.Errorf("it ended with %d after %s", code, took)
 	}
+}
+
+// slow is an empty body that takes its time.
+type slow struct{ left time.Duration }
+
+func (s *slow) Read([]byte) (int, error) {
+	<-time.After(s.left)
+	return 0, io.EOF
 }
 
 // TestStopShares has every stage use up what it gets: the next one has time all the same.
