@@ -31,7 +31,7 @@ func OpenJournal(t testing.TB, app connectors.Connector, url string, creds conne
 }
 
 // Journal keeps effects in memory, by what they intend. It sends each once; a second call answers what the first left,
-// and one whose outcome was lost is settled by its probe.
+// one whose outcome was lost is settled by its probe, and one that was refused is as if it had never been.
 type Journal struct {
 	mu      sync.Mutex
 	effects map[string]*Effect
@@ -85,6 +85,11 @@ func (j *Journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 	}
 	ref, err := send(connectors.WithWriter(ctx, &writer{j: j, e: e}), e.Key)
 	if err != nil {
+		if e.Sent == 1 && connectors.KindOf(err) == connectors.Invalid {
+			j.mu.Lock()
+			delete(j.effects, id)
+			j.mu.Unlock()
+		}
 		return connectors.Ref{}, err
 	}
 	e.Ref, e.Done = ref, true

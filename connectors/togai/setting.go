@@ -152,31 +152,64 @@ func setSetting() connectors.Action {
 
 func runSetSetting(ctx context.Context, c connectors.Conn, in SetSettingInput) (SetSettingOutput, error) {
 	id := in.fullID()
-	ref := connectors.Ref{ID: id, Name: settingName(in.Setting), Attributes: map[string]string{attrValue: in.Value}}
-	holds := func(ctx context.Context, _ string) (connectors.Ref, bool, error) {
-		s, there, err := in.fetch(ctx, c)
-		return ref, err == nil && there && s.Value == in.Value, err
-	}
-	ref, err := c.Effect(ctx, connectors.Set("setting", id), holds, func(ctx context.Context, _ string) (connectors.Ref, error) {
-		s, there, err := in.fetch(ctx, c)
-		switch {
-		case err != nil:
-			return connectors.Ref{}, err
-		case there && s.Value == in.Value:
-			out := ref
-			out.Adopted = true
-			return out, nil
-		case there:
-			_, err = call(ctx, c, http.MethodPatch, path("settings", id), map[string]string{"value": in.Value}, nil)
-		default:
-			s.entitySetting = entitySettings(map[string]string{in.Setting: in.Value})[0]
-			s.EntityType, s.EntityID = entityType(in.Entity), in.EntityID
-			_, err = call(ctx, c, http.MethodPost, "/settings", s, nil)
+	for tries := 0; ; tries++ {
+		w := settingWrite{in, c, false}
+		ref, err := c.Effect(ctx, connectors.Set("setting", id), w.holds, w.send)
+		if w.overtaken && tries < maxOvertaken {
+			continue
 		}
-		return ref, err
-	})
-	if err != nil {
-		return SetSettingOutput{}, fmt.Errorf("setting %s: %w", id, err)
+		if err != nil {
+			return SetSettingOutput{}, fmt.Errorf("setting %s: %w", id, err)
+		}
+		return SetSettingOutput{SettingID: ref.ID, Value: ref.Attributes[attrValue]}, nil
 	}
-	return SetSettingOutput{SettingID: ref.ID, Value: ref.Attributes[attrValue]}, nil
+}
+
+// maxOvertaken is how often a setting may come and go under a write before that is told.
+const maxOvertaken = 3
+
+// settingWrite is one try to write a setting.
+type settingWrite struct {
+	in        SetSettingInput
+	c         connectors.Conn
+	overtaken bool // refused, because somebody made or removed the setting after our look
+}
+
+func (w *settingWrite) ref(adopted bool) connectors.Ref {
+	return connectors.Ref{ID: w.in.fullID(), Name: settingName(w.in.Setting), Attributes: map[string]string{attrValue: w.in.Value}, Adopted: adopted}
+}
+
+func (w *settingWrite) holds(ctx context.Context, _ string) (connectors.Ref, bool, error) {
+	s, there, err := w.in.fetch(ctx, w.c)
+	return w.ref(false), err == nil && there && s.Value == w.in.Value, err
+}
+
+func (w *settingWrite) send(ctx context.Context, _ string) (connectors.Ref, error) {
+	s, there, err := w.in.fetch(ctx, w.c)
+	switch {
+	case err != nil:
+		return connectors.Ref{}, err
+	case there && s.Value == w.in.Value:
+		return w.ref(true), nil
+	case there:
+		_, err = call(ctx, w.c, http.MethodPatch, path("settings", w.in.fullID()), map[string]string{"value": w.in.Value}, nil)
+	default:
+		s.entitySetting = entitySettings(map[string]string{w.in.Setting: w.in.Value})[0]
+		s.EntityType, s.EntityID = entityType(w.in.Entity), w.in.EntityID
+		_, err = call(ctx, w.c, http.MethodPost, "/settings", s, nil)
+	}
+	if !taken(err) && !missing(err) {
+		return w.ref(false), err
+	}
+	now, still, lookErr := w.in.fetch(ctx, w.c)
+	switch {
+	case lookErr != nil: // nothing was done; the next try begins with this look
+		return connectors.Ref{}, connectors.Errorf(connectors.Unavailable, "%w; what is there could not be read: %w", err, lookErr)
+	case still && now.Value == w.in.Value:
+		return w.ref(true), nil
+	case still != there || there && taken(err): // an effect makes one write, so the other kind of write is another effect's
+		w.overtaken = true
+		return connectors.Ref{}, connectors.Errorf(connectors.Invalid, "%w", err)
+	}
+	return connectors.Ref{}, err
 }
