@@ -40,7 +40,7 @@ func (in *Intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d.Delivery = connectors.Delivery{Header: r.Header, Body: body, ReceivedAt: time.Now()}
-	write(w, in.Receive(r.Context(), []Delivery{d})[0])
+	write(w, in.desk.take(r.Context(), d))
 }
 
 // read takes the body as it is: signatures are over its bytes.

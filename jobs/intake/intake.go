@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"tieline/connectors"
@@ -25,6 +26,7 @@ const (
 type Intake struct {
 	engine *flow.Engine
 	log    *slog.Logger
+	desk   desk
 }
 
 // New makes an intake that stores for an engine, and gives jobs to its queue.
@@ -33,7 +35,9 @@ func New(e *flow.Engine) *Intake {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Intake{engine: e, log: log}
+	in := &Intake{engine: e, log: log}
+	in.desk.serve = in.Receive
+	return in
 }
 
 // Delivery is one call to a webhook, with what its URL said.
@@ -115,9 +119,16 @@ func (in *Intake) Receive(ctx context.Context, deliveries []Delivery) []Answer {
 	return answers
 }
 
-// open believes a delivery or not. Its answer has no status when the delivery is to be stored.
-func (in *Intake) open(ctx context.Context, conn db.Connection, d connectors.Delivery) (connectors.Envelope, Answer) {
+// open believes a delivery or not. Its answer has no status when the delivery is to be stored. A body that brings a
+// connector down fails alone, and not the process or those that came with it.
+func (in *Intake) open(ctx context.Context, conn db.Connection, d connectors.Delivery) (env connectors.Envelope, a Answer) {
 	none := connectors.Envelope{}
+	defer func() {
+		if p := recover(); p != nil {
+			in.log.ErrorContext(ctx, "opening a delivery panicked", "org", conn.OrgID, "connection", conn.ID, "panic", p, "trace", string(debug.Stack()))
+			env, a = none, malformed
+		}
+	}()
 	app, ok := in.engine.Apps.App(conn.App)
 	if !ok || app.Webhook == nil {
 		return none, notFound
@@ -131,8 +142,7 @@ func (in *Intake) open(ctx context.Context, conn db.Connection, d connectors.Del
 		return none, Answer{Status: http.StatusBadRequest, Code: NoSecret,
 			Message: "The connection has no signing secret yet, so nothing sent here can be believed. Copy the webhook's signing secret at " + app.Name + " into the connection; the vendor then sends this again."}
 	}
-	env, err := app.Webhook.Open(d, secrets)
-	if err != nil {
+	if env, err = app.Webhook.Open(d, secrets); err != nil {
 		return none, refusal(err)
 	}
 	if len(env.DedupeKey) > maxKey || len(env.Type) > maxKey || (env.DedupeKey == "" && env.Trigger != "") {

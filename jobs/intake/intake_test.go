@@ -48,10 +48,12 @@ type world struct {
 	trace  *trace
 }
 
-func open(t *testing.T) *world {
+func open(t *testing.T) *world { return openOn(t, dbtest.URL(t), 4) }
+
+func openOn(t testing.TB, url string, conns int) *world {
 	t.Helper()
 	tr := &trace{}
-	d, err := db.Open(t.Context(), dbtest.URL(t), db.MaxConns(4), func(c *pgxpool.Config) { c.ConnConfig.Tracer = tr })
+	d, err := db.Open(t.Context(), url, db.MaxConns(conns), func(c *pgxpool.Config) { c.ConnConfig.Tracer = tr })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +84,7 @@ func open(t *testing.T) *world {
 	return w
 }
 
-func (w *world) connect(t *testing.T, name, secret string) db.Connection {
+func (w *world) connect(t testing.TB, name, secret string) db.Connection {
 	t.Helper()
 	in := flow.ConnectionInput{App: "stripe", Name: &name, Credentials: map[string]string{"api_key": w.sim.Key()}}
 	if secret != "" {
@@ -98,7 +100,7 @@ func (w *world) connect(t *testing.T, name, secret string) db.Connection {
 func alone(context.Context, db.Tx, db.ID) error { return nil }
 
 // path is that of a connection's webhook URL.
-func (w *world) path(t *testing.T, conn db.Connection) string {
+func (w *world) path(t testing.TB, conn db.Connection) string {
 	t.Helper()
 	path, err := w.engine.WebhookURL(conn)
 	if err != nil {
