@@ -65,7 +65,7 @@ func TakeEvents(ctx context.Context, tx Tx, source string, arrivals []Arrival) (
 		at[i], repeats[i], bodies[i] = a.VendorAt, int32(a.Repeats), a.Body
 	}
 	err = tx.Pgx(func(p pgx.Tx) error {
-		rows, err := p.Query(ctx, takeEvents, orgs, ids, conns, triggers, keys, types, at, repeats, bodies, source)
+		rows, err := p.Query(ctx, takeEvents, pgx.QueryExecModeCacheStatement, orgs, ids, conns, triggers, keys, types, at, repeats, bodies, source)
 		if err != nil {
 			return err
 		}
