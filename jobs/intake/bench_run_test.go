@@ -1,0 +1,366 @@
+package intake_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"tieline/connectors"
+	"tieline/connectors/togai/togaisim"
+	"tieline/db"
+	"tieline/db/dbtest"
+	"tieline/db/migrations"
+	"tieline/jobs"
+	"tieline/jobs/flow"
+	"tieline/jobs/intake"
+)
+
+// BenchmarkRuns measures customers in from webhooks to runs that are over, two calls each, with all its history, effects and
+// mappings. Its bound is a program of a table for events, runs and steps each, that keeps a run's history and no effects.
+//
+//	go test ./jobs/intake -run '^$' -bench Runs -benchtime 3000x -count 5
+func BenchmarkRuns(b *testing.B) {
+	b.Run("tieline", func(b *testing.B) {
+		v := newVendors(b)
+		w := working(b, v)
+		url := w.front.URL + w.path(b, w.conn)
+		b.ResetTimer()
+		flood(b, url)
+		w.finished(b)
+		report(b, v)
+	})
+	b.Run("bound=no-effects", func(b *testing.B) {
+		v := newVendors(b)
+		url, finished := minimal(b, v)
+		b.ResetTimer()
+		flood(b, url)
+		finished()
+		report(b, v)
+	})
+}
+
+// BenchmarkLatency measures the time from a webhook's being sent to the second call's arriving, at two events a second.
+//
+//	go test ./jobs/intake -run '^$' -bench Latency -benchtime 60x -count 3
+func BenchmarkLatency(b *testing.B) {
+	trickle := func(b *testing.B, url string, v *vendorStub) {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		took := make([]time.Duration, b.N)
+		for i := range b.N {
+			<-tick.C
+			start := time.Now()
+			hook(b, http.DefaultClient, url, fmt.Sprintf("%d", i))
+			took[i] = (<-v.second).Sub(start)
+		}
+		b.StopTimer()
+		slices.Sort(took)
+		b.ReportMetric(took[b.N/2].Seconds()*1e3, "p50-ms")
+		b.ReportMetric(took[b.N*99/100].Seconds()*1e3, "p99-ms")
+	}
+	b.Run("tieline", func(b *testing.B) {
+		v := newVendors(b)
+		w := working(b, v)
+		trickle(b, w.front.URL+w.path(b, w.conn), v)
+	})
+	b.Run("bound=no-effects", func(b *testing.B) {
+		v := newVendors(b)
+		url, _ := minimal(b, v)
+		trickle(b, url, v)
+	})
+}
+
+// vendorStub answers both calls of customers in at once, and tells when it got the second.
+type vendorStub struct {
+	url    string
+	calls  atomic.Int64
+	second chan time.Time
+}
+
+func newVendors(b *testing.B) *vendorStub {
+	v := &vendorStub{second: make(chan time.Time, b.N)}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at := time.Now()
+		body, _ := io.ReadAll(r.Body)
+		v.calls.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		if id, ok := strings.CutPrefix(r.URL.Path, "/v1/customers/"); ok {
+			fmt.Fprintf(w, `{"id":%q,"object":"customer","name":"Ada","email":"ada@example.com","livemode":false,"metadata":{}}`, id)
+			v.second <- at
+			return
+		}
+		var in struct {
+			ID string `json:"id"`
+		}
+		_ = json.Unmarshal(body, &in)
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"id":%q,"name":"Ada","togaiCustomerId":"c_%[1]s","primaryEmail":"ada@example.com","account":{"id":%[1]q,"togaiAccountId":"a_%[1]s","customerId":%[1]q}}`, in.ID)
+	}))
+	b.Cleanup(front.Close)
+	v.url = front.URL
+	return v
+}
+
+func report(b *testing.B, v *vendorStub) {
+	b.StopTimer()
+	if got := v.calls.Load(); got != int64(2*b.N) {
+		b.Errorf("%d calls, want %d", got, 2*b.N)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "runs/s")
+}
+
+func flood(b *testing.B, url string) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	defer client.CloseIdleConnections()
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for {
+				i := next.Add(1)
+				if i > int64(b.N) {
+					return
+				}
+				hook(b, client, url, fmt.Sprint(i))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// hook reports a customer of its own.
+func hook(b *testing.B, client *http.Client, url, id string) {
+	body := strings.Replace(created("evt_"+id), `"id":"cus_1"`, `"id":"cus_`+id+`","name":"Ada Lovelace","email":"ada@example.com"`, 1)
+	req, err := http.NewRequestWithContext(b.Context(), "POST", url, strings.NewReader(body))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	req.Header.Set("Stripe-Signature", sign(secret, time.Now(), body))
+	resp, err := client.Do(req)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	if said, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 {
+		b.Errorf("%s %s", resp.Status, said)
+	}
+}
+
+// working is a world with customers in switched on and a worker, whose calls go to the stub.
+func working(b *testing.B, v *vendorStub) *world {
+	w := openOn(b, dbtest.Durable(b), 24)
+	account := togaisim.New(b)
+	w.engine.URLs["togai"] = account.URL
+	name := "Togai"
+	to, err := w.engine.Connect(b.Context(), w.org, flow.ConnectionInput{App: "togai", Name: &name, Credentials: map[string]string{
+		"environment": "sandbox", "api_token": account.Token(), "organization_id": "acme",
+	}}, alone)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := w.engine.Ship(b.Context(), w.org); err != nil {
+		b.Fatal(err)
+	}
+	var link db.FlowLink
+	if err := w.InTx(b.Context(), func(ctx context.Context, tx db.Tx) (err error) {
+		var f db.Flow
+		if err := tx.NewSelect().Model(&f).Where("key = 'stripe.customers_in'").Scan(ctx); err != nil {
+			return err
+		}
+		link, err = w.engine.CreateLink(ctx, tx, w.org, flow.LinkInput{FlowID: f.ID, Name: "in", Connections: map[string]db.ID{
+			flow.TriggerSlot: w.conn.ID, "account": to.ID, "note": w.conn.ID,
+		}})
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := w.engine.EnableLink(b.Context(), w.org, link.ID, w.in, alone); err != nil {
+		b.Fatal(err)
+	}
+	// From here on the vendors are the stub, which has no list to read; their budgets are drawn from, and are no bound.
+	if _, err := w.NewRaw("UPDATE cursors SET due_at = NULL").Exec(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	w.engine.URLs = map[string]string{"stripe": v.url, "togai": v.url}
+	w.engine.Base = &http.Transport{MaxIdleConnsPerHost: 128}
+	wide := func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 1e6, Burst: 1e6} }
+	list := w.engine.Apps.Apps()
+	for i := range list {
+		list[i].Rate = wide
+	}
+	if w.engine.Apps, err = connectors.NewRegistry(list...); err != nil {
+		b.Fatal(err)
+	}
+	worker, err := jobs.New(jobs.Config{DB: w.DB, Engine: w.engine, Door: intake.New(w.engine)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := worker.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { worker.Stop(context.WithoutCancel(b.Context())) })
+	return w
+}
+
+// finished waits until all runs are over, and fails unless they did what they should.
+func (w *world) finished(b *testing.B) {
+	for open := -1; open != 0; {
+		if err := w.NewRaw("SELECT ? - count(*) FROM runs WHERE ended_at IS NOT NULL", b.N).Scan(b.Context(), &open); err != nil {
+			b.Fatal(err)
+		}
+		if open > 0 {
+			time.Sleep(5 * time.Millisecond) // it is a benchmark: asking all the time would cost what it measures
+		}
+	}
+	var good, effects, slots int
+	if err := w.NewRaw(`SELECT (SELECT count(*) FROM runs WHERE state = 'SUCCEEDED'), (SELECT count(*) FROM effects WHERE state = 'CONFIRMED'),
+		(SELECT count(*) FROM mapping_slots WHERE external_id IS NOT NULL)`).Scan(b.Context(), &good, &effects, &slots); err != nil || good != b.N || effects != 2*b.N || slots != 3*b.N {
+		b.Errorf("%d runs succeeded, %d effects, %d slots (%v), want %d, %d and %d", good, effects, slots, err, b.N, 2*b.N, 3*b.N)
+	}
+}
+
+type minimalArgs struct {
+	Run int64 `json:"run"`
+}
+
+func (minimalArgs) Kind() string { return "minimal" }
+
+type minimalWorker struct {
+	river.WorkerDefaults[minimalArgs]
+	pool   *pgxpool.Pool
+	client *http.Client
+	url    string
+}
+
+func (m *minimalWorker) call(ctx context.Context, path string, in any) (string, error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, "POST", m.url+path, bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	resp, err := m.client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s", resp.Status)
+	}
+	return string(said), err
+}
+
+func (m *minimalWorker) Work(ctx context.Context, job *river.Job[minimalArgs]) error {
+	var body []byte
+	if err := m.pool.QueryRow(ctx, "SELECT e.body FROM bound_runs r JOIN bound_events e ON e.id = r.event_id WHERE r.id = $1", job.Args.Run).Scan(&body); err != nil {
+		return err
+	}
+	var e struct {
+		Data struct{ Object map[string]any }
+	}
+	if err := json.Unmarshal(body, &e); err != nil {
+		return err
+	}
+	const keep = "INSERT INTO bound_steps (run_id, position, output) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+	said, err := m.call(ctx, "/customers", map[string]any{"id": e.Data.Object["id"], "name": e.Data.Object["name"]})
+	if err != nil {
+		return err
+	}
+	if _, err := m.pool.Exec(ctx, keep, job.Args.Run, 1, said); err != nil {
+		return err
+	}
+	var made struct{ ID string }
+	if err := json.Unmarshal([]byte(said), &made); err != nil {
+		return err
+	}
+	if said, err = m.call(ctx, "/v1/customers/"+made.ID, map[string]any{"metadata": made}); err != nil {
+		return err
+	}
+	_, err = m.pool.Exec(ctx, "WITH s AS ("+keep+") UPDATE bound_runs SET ended_at = now() WHERE id = $1", job.Args.Run, 2, said)
+	return err
+}
+
+// minimal is the program of the bound; it answers where its webhook is, and how to wait until it has nothing left to do.
+func minimal(b *testing.B, v *vendorStub) (url string, finished func()) {
+	cfg, err := pgxpool.ParseConfig(dbtest.Durable(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg.MaxConns = 24
+	pool, err := pgxpool.NewWithConfig(b.Context(), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	if _, err := pool.Exec(b.Context(), `CREATE TABLE bound_events (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, external_id text NOT NULL UNIQUE, body bytea NOT NULL);
+		CREATE TABLE bound_runs (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id bigint NOT NULL, ended_at timestamptz);
+		CREATE TABLE bound_steps (run_id bigint NOT NULL, position int NOT NULL, output text, PRIMARY KEY (run_id, position))`); err != nil {
+		b.Fatal(err)
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &minimalWorker{pool: pool, url: v.url, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128}}})
+	queue, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+		Schema: migrations.RiverSchema, Logger: slog.New(slog.DiscardHandler), Workers: workers, FetchCooldown: 5 * time.Millisecond, FetchPollInterval: 100 * time.Millisecond,
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 64}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := queue.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { queue.Stop(context.WithoutCancel(b.Context())) })
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var e struct{ ID string }
+		if err == nil {
+			err = json.Unmarshal(body, &e)
+		}
+		if err == nil {
+			err = pgx.BeginFunc(r.Context(), pool, func(tx pgx.Tx) error {
+				var run int64
+				if err := tx.QueryRow(r.Context(), `WITH e AS (INSERT INTO bound_events (external_id, body) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id)
+					INSERT INTO bound_runs (event_id) SELECT id FROM e RETURNING id`, e.ID, body).Scan(&run); err != nil {
+					return err
+				}
+				_, err := queue.InsertTx(r.Context(), tx, minimalArgs{run}, nil)
+				return err
+			})
+		}
+		if err != nil {
+			http.Error(w, err.Error(), 500)
+		}
+	}))
+	b.Cleanup(front.Close)
+	return front.URL, func() {
+		for open := -1; open != 0; {
+			if err := pool.QueryRow(b.Context(), "SELECT $1 - count(*) FROM bound_runs WHERE ended_at IS NOT NULL", b.N).Scan(&open); err != nil {
+				b.Fatal(err)
+			}
+			if open > 0 {
+				time.Sleep(5 * time.Millisecond)
+			}
+		}
+	}
+}
