@@ -109,10 +109,16 @@ func (k *Keys) Open(box, ad []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// NeedsRotation reports whether the box was sealed with another key than Seal would take now.
-func (k *Keys) NeedsRotation(box []byte) bool {
+// First is the id of the key that seals.
+func (k *Keys) First() string { return k.ids[0] }
+
+// KeyID is the id of the key that sealed a box, or empty when it is none.
+func KeyID(box []byte) string {
 	_, id, ok := header(box)
-	return !ok || k == nil || len(k.ids) == 0 || id != k.ids[0]
+	if !ok {
+		return ""
+	}
+	return id
 }
 
 // String shows the ids only.

@@ -31,6 +31,7 @@ type world struct {
 	stripe *stripesim.Sim
 	togai  *togaisim.Sim
 	hooks  *httptest.Server
+	keys   string // as TIELINE_KEYS has them
 
 	stripeConn, togaiConn db.Connection
 	workers               sync.WaitGroup
@@ -42,10 +43,10 @@ const deadline = 30 * time.Second
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, db: dbtest.New(t), stripe: stripesim.New(t, stripesim.WithBackoff(20*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond)), togai: togaisim.New(t)}
+	w := &world{t: t, db: dbtest.New(t), keys: seal.Generate(), stripe: stripesim.New(t, stripesim.WithBackoff(20*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond)), togai: togaisim.New(t)}
 	w.hooks = httptest.NewServer(http.HandlerFunc(w.webhook))
 	t.Cleanup(w.hooks.Close)
-	keys, err := seal.Parse(seal.Generate())
+	keys, err := seal.Parse(w.keys)
 	must(t, err)
 	s, g := stripe.Connector(), togai.Connector()
 	s.Timeout, s.Settle = 400*time.Millisecond, 20*time.Millisecond

@@ -6,7 +6,6 @@ import (
 
 	"tieline/connectors"
 	"tieline/db"
-	"tieline/db/seal"
 )
 
 // open makes a connection ready to call its vendor: credentials unsealed, budget and journal attached. It makes no call.
@@ -48,9 +47,8 @@ func (e *Engine) sealJSON(v any, ad []byte) ([]byte, error) {
 	return e.Keys.Seal(plain, ad)
 }
 
-// connectionAD binds a box to its place, so that boxes cannot be swapped between rows.
-func connectionAD(org, id db.ID, field string) []byte {
-	return seal.AD("connections", org.String(), id.String(), field)
+func connectionAD(org, id db.ID, column string) []byte {
+	return placeAD("connections", column, org, id)
 }
 
-func effectAD(org, id db.ID) []byte { return seal.AD("effects", org.String(), id.String(), "request") }
+func effectAD(org, id db.ID) []byte { return placeAD("effects", "request", org, id) }
