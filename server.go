@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5"
@@ -145,6 +146,7 @@ type config struct {
 	origins                           []string
 	urls                              map[string]string // by app
 	keys                              *seal.Keys
+	keysFile                          string // where dev has them from
 	stopWithin                        time.Duration
 }
 
@@ -415,6 +417,9 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 		return nil, err
 	}
 	in := intake.New(e)
+	if err := p.opens(ctx, e); err != nil {
+		return nil, err
+	}
 	work, err := jobs.New(jobs.Config{DB: d, Engine: e, Door: in, Log: p.log, InsertOnly: !worker, SoftStop: p.part(cutWorkOff)})
 	if err != nil {
 		return nil, err
@@ -433,11 +438,14 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), pingWithin)
 		defer cancel()
-		if !s.ready.Load() || d.Pool.Ping(ctx) != nil {
+		if !s.ready.Load() {
 			http.Error(w, "not ready", http.StatusServiceUnavailable)
-			return
+		} else if err := p.opens(ctx, e); err != nil {
+			p.log.ErrorContext(ctx, "not ready", "error", err)
+			http.Error(w, "not ready: the log says why", http.StatusServiceUnavailable)
+		} else {
+			alive(w, r)
 		}
-		alive(w, r)
 	})
 	var edge *graph.Handler
 	if api {
@@ -465,6 +473,14 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 	s.ready.Store(true)
 	p.onStop(func(context.Context) error { s.ready.Store(false); return nil })
 	return s, nil
+}
+
+// opens makes sure that the database answers and that our keys open what is in it.
+func (p *process) opens(ctx context.Context, e *flow.Engine) error {
+	if err := e.CheckKeys(ctx); err != nil {
+		return fmt.Errorf("%s: %w", cmp.Or(p.keysFile, keysSetting), err)
+	}
+	return nil
 }
 
 // edge is GraphQL, with the feed its subscriptions read from.
@@ -626,8 +642,13 @@ type tokenCreate struct {
 	Expires      *time.Duration `placeholder:"DURATION" help:"When it ends by itself, as 720h. Unset: never."`
 }
 
-// Validate refuses a token that would be dead at once.
+// Validate refuses names that nobody could read and a token that would be dead at once.
 func (c *tokenCreate) Validate() error {
+	for flag, name := range map[string]*string{"--organization": &c.Organization, "--name": &c.Name} {
+		if *name = strings.TrimSpace(*name); *name == "" || utf8.RuneCountInString(*name) > 100 {
+			return fmt.Errorf("%s should be a name of 1 to 100 characters", flag)
+		}
+	}
 	if c.Expires != nil && *c.Expires <= 0 {
 		return fmt.Errorf("--expires is %s and should be more than nothing, such as 720h", *c.Expires)
 	}
@@ -803,7 +824,8 @@ func (p *process) devDatabase(ctx context.Context) (d *db.DB, note string, err e
 	if err := onlyDemo(ctx, lock); err != nil {
 		return nil, "", err
 	}
-	if p.keys, err = p.keptKeys(); err != nil { // not TIELINE_KEYS, which may be another the next time
+	p.keysFile = filepath.Join(p.dataDir, "keys")
+	if p.keys, err = keptKeys(p.keysFile); err != nil { // not TIELINE_KEYS, which may be another the next time
 		return nil, "", err
 	}
 	where := "of DATABASE_URL"
@@ -828,8 +850,7 @@ func onlyDemo(ctx context.Context, conn *pgx.Conn) error {
 
 // keptKeys are the sealing keys of the data directory, which are made when there are none. They are never overwritten:
 // devs of two databases may share the directory.
-func (p *process) keptKeys() (*seal.Keys, error) {
-	path := filepath.Join(p.dataDir, "keys")
+func keptKeys(path string) (*seal.Keys, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = []byte(seal.Generate())

@@ -449,6 +449,9 @@ func TestBadSettings(t *testing.T) {
 		"flag and setting": {[]string{"serve", "--rols=api"}, []string{"TIELINE_ADDR=nowhere"}, []string{`did you mean "--roles"`, `TIELINE_ADDR is "nowhere"`}},
 		"expired token":    {[]string{"token", "create", "--organization=Acme", "--expires=-1h"}, nil, []string{"--expires is -1h0m0s"}},
 		"no time at all":   {[]string{"token", "create", "--organization=Acme", "--expires=0s"}, nil, []string{"--expires is 0s"}},
+		"nameless":         {[]string{"token", "create", "--organization=  ", "--new"}, nil, []string{"--organization should be a name"}},
+		"nameless token":   {[]string{"token", "create", "--organization=Acme", "--name="}, nil, []string{"--name should be a name"}},
+		"long name":        {[]string{"token", "create", "--organization", strings.Repeat("ä", 101)}, nil, []string{"--organization should be a name of 1 to 100"}},
 		"role":             {[]string{"serve", "--roles=boss"}, nil, []string{`"api","worker"`}},
 		"no command":       {nil, nil, []string{`"dev"`}},
 	} {
@@ -468,6 +471,37 @@ func TestBadSettings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKeysThatOpenNothing: a process says so at its start, and one that lives when it comes to be so.
+func TestKeysThatOpenNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	right, other := w.keys, seal.Generate()
+	c := w.serve(t, "")
+	at := c.serving(t)
+	if got := status(t, at+"/readyz"); got != http.StatusOK {
+		t.Errorf("readyz with the right keys: %d", got)
+	}
+	w.keys = other
+	wrong := w.serve(t, "", "--addr=127.0.0.1:0")
+	if code := wrong.wait(t); code != 1 {
+		t.Errorf("with other keys it ended with %d", code)
+	}
+	id, _, _ := strings.Cut(right, ":")
+	wrong.says(t, "TIELINE_KEYS: the key "+id+" has sealed credentials that are in use, and is missing")
+	rotated, err := seal.Parse(other + "," + right)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.engine.Keys = rotated
+	if _, err := w.engine.RotateKeys(t.Context(), func(flow.Rotation) {}); err != nil {
+		t.Fatal(err)
+	}
+	if got := status(t, at+"/readyz"); got != http.StatusServiceUnavailable {
+		t.Errorf("readyz with keys that open nothing any more: %d", got)
+	}
+	c.says(t, `"msg":"not ready".*TIELINE_KEYS: the key `)
 }
 
 func TestHelpAndSchema(t *testing.T) {

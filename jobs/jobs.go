@@ -94,7 +94,7 @@ func New(cfg Config) (*Jobs, error) {
 
 func (j *Jobs) riverConfig() *river.Config {
 	c := &river.Config{
-		Schema: migrations.RiverSchema, Logger: j.cfg.Log, ErrorHandler: reporter{j.cfg.Log}, Workers: river.NewWorkers(),
+		Schema: migrations.RiverSchema, Logger: slog.New(warnings{j.cfg.Log.Handler()}), ErrorHandler: reporter{j.cfg.Log}, Workers: river.NewWorkers(),
 		MaxAttempts: attempts, FetchCooldown: min(fetchCooldown, j.cfg.FetchPoll), FetchPollInterval: j.cfg.FetchPoll, SoftStopTimeout: j.cfg.SoftStop,
 		CompletedJobRetentionPeriod: keepDone, CancelledJobRetentionPeriod: keepDone, DiscardedJobRetentionPeriod: keepFailed,
 	}
@@ -149,6 +149,15 @@ func (j *Jobs) Stop(ctx context.Context) error {
 	j.sweep = nil
 	return nil
 }
+
+// warnings lets through what somebody should look at. River tells every few seconds how many jobs it had.
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && w.Handler.Enabled(ctx, l)
+}
+func (w warnings) WithAttrs(a []slog.Attr) slog.Handler { return warnings{w.Handler.WithAttrs(a)} }
+func (w warnings) WithGroup(g string) slog.Handler      { return warnings{w.Handler.WithGroup(g)} }
 
 // reporter logs what jobs end with. They are not tried again: the rows they are about are swept.
 type reporter struct{ log *slog.Logger }
