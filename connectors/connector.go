@@ -171,6 +171,7 @@ type Occurrence struct {
 	// what happens once, record and version for updates.
 	BusinessKey string
 	At          time.Time // the vendor's time
+	Mode        Mode      // of the data, where a payload given by hand tells
 	Cause       Cause
 	Thin        bool // the body does not say enough: Read must be called
 }

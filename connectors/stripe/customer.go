@@ -35,7 +35,7 @@ type CustomerCreated struct {
 	EventID        string            `json:"event_id" doc:"Stripe's id of the event."`
 	OccurredAt     time.Time         `json:"occurred_at" doc:"When the customer was made."`
 	Livemode       bool              `json:"livemode" doc:"False for test data."`
-	CustomerID     string            `json:"customer_id" doc:"Stripe's id of the customer." example:"cus_NffrFeUfNV2Hib"`
+	CustomerID     string            `json:"customer_id" doc:"Stripe's id of the customer." example:"cus_NffrFeUfNV2Hib" minLength:"1"`
 	Name           string            `json:"name" doc:"Empty when not known."`
 	Email          string            `json:"email" doc:"Empty when not known."`
 	Phone          string            `json:"phone" doc:"Empty when not known."`
@@ -58,7 +58,11 @@ func customerCreated() connectors.Trigger {
 		t.Read, t.Explain = readCustomerCreated, explainCustomerCreated
 		t.Every, t.Calm = 15*time.Minute, 15*time.Minute // events are kept for 30 days: nothing is lost by asking seldom
 	}, connectors.ByHand(func(p CustomerCreated) connectors.Occurrence {
-		return connectors.Occurrence{Record: connectors.Subject{Entity: "customer", ID: p.CustomerID, Name: p.Name}, At: p.OccurredAt}
+		mode := connectors.Test
+		if p.Livemode {
+			mode = connectors.Live
+		}
+		return connectors.Occurrence{Record: connectors.Subject{Entity: "customer", ID: p.CustomerID, Name: p.Name}, At: p.OccurredAt, Mode: mode}
 	}))
 }
 

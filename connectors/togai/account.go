@@ -61,7 +61,7 @@ func (a address) plain() Address {
 
 // Account is one as triggers and actions show it. Texts that Togai does not know are empty, never left out.
 type Account struct {
-	AccountID        string            `json:"account_id" doc:"The account's id, chosen by whoever made it."`
+	AccountID        string            `json:"account_id" doc:"The account's id, chosen by whoever made it." minLength:"1"`
 	TogaiAccountID   string            `json:"togai_account_id" doc:"Togai's own id of it."`
 	CustomerID       string            `json:"customer_id" doc:"The customer it belongs to."`
 	Name             string            `json:"name" doc:"Its name."`

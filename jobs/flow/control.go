@@ -66,7 +66,7 @@ func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, er
 			return r, err
 		}
 	default:
-		return r, problem(CodeState, "Only a run that failed, was cancelled, or waits for its next try or for a person can be retried; this one is "+r.State+".", "id")
+		return r, problem(CodeState, noRetry(r), "id")
 	}
 	busy := false
 	if final(r.State) {
@@ -86,6 +86,29 @@ func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, er
 		return r, db.Tell(ctx, tx, r, nil)
 	}
 	return r, e.queued(ctx, tx, r)
+}
+
+// noRetry says why a run is not retried, and what to do in place of it.
+func noRetry(r db.Run) string {
+	switch r.State {
+	case Queued, Running:
+		return "The run is being worked on (" + r.State + "). Wait until it ends, and retry it if it fails."
+	case Cancelling:
+		return "The run is being cancelled. Retry it once it is CANCELLED."
+	case Waiting:
+		switch r.WaitingReason {
+		case ForRate:
+			return "The run waits for its turn within the vendor's limit of calls (RATE) and goes on by itself at waitingUntil. There is nothing to do."
+		case ForLane:
+			return "The run waits for an earlier run of the same record (LANE) and goes on by itself once that is final. If that one is stuck, retry or cancel it."
+		case ForDependency:
+			return "The run waits for a record that another run makes or links (DEPENDENCY) and goes on by itself once it is there. If that one failed, retry it."
+		case ForReauth:
+			return "The run waits for working credentials (REAUTH). Repair the connection with updateConnection; the run then goes on by itself."
+		}
+		return "The run is WAITING and goes on by itself."
+	}
+	return "The run is over (" + r.State + ") and nothing of it failed, so there is nothing to retry."
 }
 
 // lockInLane takes a run and its lane, in the order that everyone takes them.

@@ -149,11 +149,7 @@ func (d Definition) checkParams(given map[string]any) Problems {
 	if err != nil {
 		return problem(CodeInvalid, "The flow's own parameters are not a JSON Schema.", "params")
 	}
-	var bad Problems
-	for _, x := range s.Validate(given) {
-		bad = append(bad, Problem{Field: append([]string{"params"}, x.Path...), Code: CodeInvalid, Message: x.Message})
-	}
-	return bad
+	return misfits(s.Validate(given), "params")
 }
 
 func (p *plan) holdSeconds(ctx context.Context, env expr.Env) (float64, error) {

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -241,43 +240,4 @@ const cameFromHere = "The change came from this vendor account, so there is noth
 
 func suppressed(steps []db.Step) bool {
 	return !slices.ContainsFunc(steps, func(s db.Step) bool { return s.State != Adopted })
-}
-
-// TriggerNow starts a link's flow by hand with a payload of its trigger's form.
-func (e *Engine) TriggerNow(ctx context.Context, tx db.Tx, org, link db.ID, payload json.RawMessage) (db.Event, error) {
-	l, err := db.GetFlowLink(ctx, tx, org, link)
-	if err != nil {
-		return db.Event{}, err
-	}
-	conn, err := db.GetConnection(ctx, tx, org, l.TriggerConnectionID)
-	if err != nil {
-		return db.Event{}, err
-	}
-	app, _ := e.Apps.App(conn.App)
-	t, ok := app.Trigger(l.Trigger)
-	if !ok || t.Manual == nil {
-		return db.Event{}, problem(CodeInvalid, "This flow cannot be started by hand.", "id")
-	}
-	var bad Problems
-	for _, x := range t.Output.Validate(payload) {
-		bad = append(bad, Problem{Field: append([]string{"payload"}, x.Path...), Code: CodeInvalid, Message: x.Message})
-	}
-	if len(bad) > 0 {
-		return db.Event{}, bad
-	}
-	occ, err := t.Manual(payload)
-	if err != nil {
-		return db.Event{}, problem(CodeInvalid, err.Error(), "payload")
-	}
-	now := time.Now().Truncate(time.Microsecond)
-	id := db.NewID()
-	ev := db.Event{
-		OrgID: org, ID: id, ConnectionID: conn.ID, FlowLinkID: link, Trigger: l.Trigger, DedupeKey: "manual:" + id.String(), Source: FromHand,
-		VendorType: l.Trigger, VendorAt: now, ReceivedAt: now, Entity: occ.Record.Entity, RecordID: occ.Record.ID, RecordName: occ.Record.Name,
-		DueAt: now.Add(10 * time.Second),
-	}
-	if err := db.AddEvent(ctx, tx, ev, payload); err != nil {
-		return db.Event{}, err
-	}
-	return ev, e.Queue.Add(ctx, tx, Task{Dispatch, org, id})
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/uptrace/bun"
+
 	"tieline/db"
 )
 
@@ -72,17 +74,18 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 // checkConnections says which of a link's connections are missing, of the wrong app, or of the other mode.
 func (p *plan) checkConnections(chosen map[string]db.ID, conns map[db.ID]db.Connection) Problems {
 	var bad Problems
-	need := map[string]string{TriggerSlot: p.Trigger.App}
+	need, order := map[string]string{TriggerSlot: p.Trigger.App}, []string{TriggerSlot}
 	for _, s := range p.steps {
 		need[s.Key] = s.App
+		order = append(order, s.Key)
 	}
-	for key := range chosen {
+	for _, key := range slices.Sorted(maps.Keys(chosen)) {
 		if _, ok := need[key]; !ok {
-			bad = append(bad, problem(CodeUnknownField, fmt.Sprintf("The flow has no step %q.", key), "connections", key)...)
+			bad = append(bad, problem(CodeUnknownField, fmt.Sprintf("The flow has no step %q. Its connections are %s.", key, strings.Join(order, ", ")), "connections", key)...)
 		}
 	}
-	mode := ""
-	for _, key := range slices.Sorted(maps.Keys(need)) {
+	trigger, mode := conns[chosen[TriggerSlot]], ""
+	for _, key := range order {
 		id, given := chosen[key]
 		c, there := conns[id]
 		switch {
@@ -94,8 +97,69 @@ func (p *plan) checkConnections(chosen map[string]db.ID, conns map[db.ID]db.Conn
 			bad = append(bad, problem(CodeInvalid, fmt.Sprintf("A connection of %s is needed here; this one is of %s.", need[key], c.App), "connections", key)...)
 		case mode != "" && c.VendorAccount.Mode != mode:
 			bad = append(bad, problem(CodeModeMismatch, fmt.Sprintf("This connection is for %s data and another of the link for %s. The two never meet in one link.", c.VendorAccount.Mode, mode), "connections", key)...)
+		case c.App == trigger.App && c.VendorAccountID != trigger.VendorAccountID:
+			// Its input names records of the trigger, whose ids mean nothing, or something else, in another account.
+			bad = append(bad, problem(CodeOtherAccount, fmt.Sprintf("This connection opens %s and the trigger's %s. A step of the trigger's app works on the trigger's records, so it needs a connection to the same account.",
+				c.VendorAccount.ExternalID, trigger.VendorAccount.ExternalID), "connections", key)...)
 		default:
 			mode = c.VendorAccount.Mode
+		}
+	}
+	return bad
+}
+
+// bound is what a link's roles, its trigger and its steps, are bound to. What was deleted is among conns.
+type bound struct {
+	roles []db.FlowLinkStep // the trigger's first
+	conns map[db.ID]db.Connection
+}
+
+func (e *Engine) bound(ctx context.Context, idb bun.IDB, l db.FlowLink) (bound, error) {
+	steps, err := db.FlowLinkSteps(ctx, idb, l.OrgID, l.ID)
+	if err != nil {
+		return bound{}, err
+	}
+	b := bound{roles: append([]db.FlowLinkStep{{Step: TriggerSlot, ConnectionID: l.TriggerConnectionID}}, steps...)}
+	b.conns, err = db.ConnectionsOf(ctx, idb, l.OrgID, b.ids())
+	return b, err
+}
+
+func (b bound) ids() []db.ID {
+	out := make([]db.ID, len(b.roles))
+	for i, r := range b.roles {
+		out[i] = r.ConnectionID
+	}
+	return out
+}
+
+// gone says which connections were deleted, each once with all its roles.
+func (b bound) gone() Problems {
+	return b.each(func(c db.Connection, roles string) Problems {
+		if c.DeletedAt.IsZero() {
+			return nil
+		}
+		return problem(CodeState, fmt.Sprintf("The connection %q, which the link uses for %s, was deleted. Make a new link with another one: createFlowLink.", c.Name, roles), "id")
+	})
+}
+
+// broken says which connections do not work.
+func (b bound) broken() Problems {
+	return b.each(func(c db.Connection, roles string) Problems {
+		if c.State == ConnActive {
+			return nil
+		}
+		return problem(CodeState, fmt.Sprintf("The connection %q, which the link uses for %s, is %s: repair it first, with updateConnection or testConnection.", c.Name, roles, c.State), "id")
+	})
+}
+
+func (b bound) each(judge func(c db.Connection, roles string) Problems) (bad Problems) {
+	roles := map[db.ID][]string{}
+	for _, r := range b.roles {
+		roles[r.ConnectionID] = append(roles[r.ConnectionID], r.Step)
+	}
+	for _, r := range b.roles {
+		if r.Step == roles[r.ConnectionID][0] {
+			bad = append(bad, judge(b.conns[r.ConnectionID], strings.Join(roles[r.ConnectionID], " and "))...)
 		}
 	}
 	return bad
@@ -108,27 +172,17 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commi
 	if err != nil {
 		return link, err
 	}
-	steps, err := db.FlowLinkSteps(ctx, e.DB, org, id)
+	use, err := e.bound(ctx, e.DB, link)
 	if err != nil {
 		return link, err
 	}
-	ids := []db.ID{link.TriggerConnectionID}
-	for _, s := range steps {
-		ids = append(ids, s.ConnectionID)
-	}
-	conns, err := db.ConnectionsOf(ctx, e.DB, org, ids)
-	if err != nil {
-		return link, err
-	}
-	var bad Problems
-	for _, c := range conns {
-		if c.State != ConnActive {
-			bad = append(bad, problem(CodeState, fmt.Sprintf("Connection %q is %s: repair it first.", c.Name, c.State), "id")...)
-		}
-	}
-	if len(bad) > 0 {
+	if bad := use.gone(); len(bad) > 0 {
 		return link, bad
 	}
+	if bad := use.broken(); len(bad) > 0 {
+		return link, bad
+	}
+	ids, conns := use.ids(), use.conns
 	if err := e.catchUp(ctx, conns[link.TriggerConnectionID], link.Trigger, door); err != nil {
 		app, _ := e.Apps.App(conns[link.TriggerConnectionID].App)
 		return link, refusal(app, err, "id")

@@ -2,6 +2,8 @@ package flow
 
 import (
 	"strings"
+
+	"tieline/connectors/schema"
 )
 
 // Problem is one thing wrong with what was asked: which input, why, and the way out.
@@ -48,4 +50,18 @@ func (p Problems) or() error {
 		return nil
 	}
 	return p
+}
+
+// misfits says what of an input does not fit its schema.
+func misfits(found []schema.Problem, field ...string) Problems {
+	codes := map[string]string{"REQUIRED": CodeRequired, "UNKNOWN": CodeUnknownField}
+	var bad Problems
+	for _, x := range found {
+		code := codes[x.Code]
+		if code == "" {
+			code = CodeInvalid
+		}
+		bad = append(bad, problem(code, x.Message, append(field[:len(field):len(field)], x.Path...)...)...)
+	}
+	return bad
 }
