@@ -18,11 +18,10 @@ type Claim struct {
 	Field          string
 	IdempotencyKey string
 	InputHash      []byte
-	LeaseUntil     time.Time       `bun:",nullzero"` // while a call to a vendor is made, outside of a transaction
-	DoneAt         time.Time       `bun:",nullzero"`
-	ObjectID       string          `bun:",nullzero"`
-	UserErrors     json.RawMessage `bun:"type:jsonb,nullzero"`
-	CreatedAt      time.Time       `bun:",nullzero,default:now()"`
+	LeaseUntil     time.Time `bun:",nullzero"` // while a call to a vendor is made, outside of a transaction
+	DoneAt         time.Time `bun:",nullzero"`
+	ObjectID       string    `bun:",nullzero"`
+	CreatedAt      time.Time `bun:",nullzero,default:now()"`
 }
 
 // TakeClaim takes a key for the caller, who then holds c, or answers who has it. One whose holder's lease ended without
@@ -60,7 +59,7 @@ func insertClaim(ctx context.Context, idb bun.IDB, c *Claim, lease time.Duration
 
 // FinishClaim keeps what came of it. ErrConflict says that the claim was taken over: undo everything.
 func FinishClaim(ctx context.Context, idb bun.IDB, c Claim) error {
-	res, err := idb.NewUpdate().Model(&c).Column("object_id", "user_errors").Set("done_at = now(), lease_until = NULL").
+	res, err := idb.NewUpdate().Model(&c).Column("object_id").Set("done_at = now(), lease_until = NULL").
 		Where("org_id = ?org_id AND id = ?id AND done_at IS NULL").Exec(ctx)
 	if err == nil && affected(res) == 0 {
 		return ErrConflict

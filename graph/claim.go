@@ -3,7 +3,6 @@ package graph
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -49,32 +48,15 @@ func (c *call) claim(ctx context.Context, idb bun.IDB, lease time.Duration) (Don
 	case held.DoneAt.IsZero():
 		return Done{}, inProgress
 	}
-	done := Done{Replayed: true}
-	if held.ObjectID != "" {
-		if done.ID, err = c.kind.Parse(held.ObjectID); err != nil {
-			return Done{}, err
-		}
-	}
-	if len(held.UserErrors) > 0 {
-		err = json.Unmarshal(held.UserErrors, &done.Problems)
-	}
-	return done, err
+	id, err := c.kind.Parse(held.ObjectID)
+	return Done{ID: id, Replayed: true}, err
 }
 
 // finish keeps what was done, for repeats and for the audit log.
 func (c *call) finish(ctx context.Context, tx db.Tx, done Done) error {
-	object, outcome := "", "DONE"
-	if done.ID != (db.ID{}) {
-		object = c.kind.Of(done.ID)
-	}
-	if len(done.Problems) > 0 {
-		outcome = done.Problems[0].Code
-	}
+	object := c.kind.Of(done.ID)
 	if c.row.IdempotencyKey != "" {
 		c.row.ObjectID = object
-		if len(done.Problems) > 0 {
-			c.row.UserErrors, _ = json.Marshal(done.Problems)
-		}
 		if err := db.FinishClaim(ctx, tx, c.row); errors.Is(err, db.ErrConflict) { // our lease ended, and somebody else began
 			return inProgress
 		} else if err != nil {
@@ -83,7 +65,7 @@ func (c *call) finish(ctx context.Context, tx db.Tx, done Done) error {
 	}
 	return db.AddAudit(ctx, tx, db.Audit{
 		OrgID: c.viewer.Org, TokenID: c.viewer.Token, Actor: c.viewer.Name, Field: c.row.Field,
-		ObjectID: object, Input: c.input, Outcome: outcome, RequestID: requestID(ctx),
+		ObjectID: object, Input: c.input, Outcome: "DONE", RequestID: requestID(ctx),
 	})
 }
 

@@ -40,8 +40,12 @@ func (stub) Viewer(ctx context.Context) (*model.Viewer, error) {
 	return &model.Viewer{ID: "viewer", Scopes: v.Scopes, Organization: &model.Organization{ID: "org", Name: "Acme"}}, nil
 }
 
-func (stub) App(_ context.Context, key string) (*model.App, error) {
-	if key == "panic" {
+func (stub) App(ctx context.Context, key string) (*model.App, error) {
+	switch key {
+	case "slow":
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case "panic":
 		panic("the secret is 42")
 	}
 	return nil, errors.New("pq: the secret is 42")

@@ -11,6 +11,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"tieline/db"
@@ -89,6 +90,11 @@ func classify(err error, shown *gqlerror.Error) *Error {
 		return fail(BadUserInput, input.Error())
 	}
 	if number, ok := errors.AsType[*graphql.NumberOverflowError](err); ok {
+		if n := len(shown.Path); n > 0 {
+			if name, _ := shown.Path[n-1].(ast.PathName); name == "first" || name == "last" {
+				return pageSizeError(string(name), number.Value)
+			}
+		}
 		return fail(BadUserInput, number.Error())
 	}
 	var unreachable *pgconn.ConnectError
@@ -109,7 +115,7 @@ func classify(err error, shown *gqlerror.Error) *Error {
 	case code != "":
 		return fail(Code(code), shown.Message) // of gqlgen's own: parse, validation, complexity
 	case shown.Message == "introspection disabled":
-		return fail(NoIntrospection, "introspection needs a token")
+		return fail(NoIntrospection, "this service does not show its schema")
 	}
 	return fail(Internal, "something went wrong here; name the requestId when you ask about it")
 }

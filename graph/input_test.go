@@ -58,7 +58,7 @@ func TestPages(t *testing.T) {
 		for args, want := range map[string]Code{
 			"first: 0": BadUserInput, "first: -1": BadUserInput, "first: 101": BadUserInput, "last: 0": BadUserInput, "last: 101": BadUserInput,
 			"first: 1, last: 1": BadUserInput, `after: "nonsense"`: BadUserInput, `before: ""`: BadUserInput, `after: "` + foreign + `"`: BadUserInput,
-			`first: "1"`: ValidationFailed, "first: 100": "", "last: 100": "", "first: 2147483648": TooComplex,
+			`first: "1"`: ValidationFailed, "first: 100": "", "last: 100": "", "first: 2147483648": BadUserInput,
 		} {
 			a := s.ask(admin, "{ "+list+"("+args+") { nodes { id } } }", nil)
 			if got := refusedWith(t, a); got != string(want) {
@@ -175,11 +175,11 @@ func TestBadInput(t *testing.T) {
 		"a deleted connection":    {change, input("id", "$connection.old", "name", "x"), "id NOT_FOUND"},
 		"an id of another kind":   {change, input("id", "$run.in", "name", "x"), "id NOT_FOUND"},
 		"a link's name taken":     {link, input("flowId", "$flow.in", "name", "customers IN", "connections", slots), "name TAKEN"},
-		"connections missing":     {link, input("flowId", "$flow.in", "name", "x", "connections", []any{}), "connections.account REQUIRED, connections.note REQUIRED, connections.trigger REQUIRED"},
+		"connections missing":     {link, input("flowId", "$flow.in", "name", "x", "connections", []any{}), "connections.trigger REQUIRED, connections.account REQUIRED, connections.note REQUIRED"},
 		"a connection twice":      {link, input("flowId", "$flow.in", "name", "x", "connections", append(slots, slots[0])), "connections.trigger INVALID"},
 		"of another app":          {link, input("flowId", "$flow.in", "name", "x", "connections", append(slots[1:], vars("key", "trigger", "connectionId", "$connection.togai"))), "connections.trigger INVALID"},
 		"no such step":            {link, input("flowId", "$flow.in", "name", "x", "connections", append(slots, vars("key", "fly", "connectionId", "$connection.togai"))), "connections.fly UNKNOWN_FIELD"},
-		"no such parameter":       {link, input("flowId", "$flow.in", "name", "x", "connections", slots, "params", vars("speed", 1)), "params.speed INVALID"},
+		"no such parameter":       {link, input("flowId", "$flow.in", "name", "x", "connections", slots, "params", vars("speed", 1)), "params.speed UNKNOWN_FIELD"},
 		"parameters are a list":   {link, input("flowId", "$flow.in", "name", "x", "connections", slots, "params", []any{1}), "params INVALID"},
 		"a link that is gone":     {trigger, input("id", "$link.old", "payload", "$sample"), "id NOT_FOUND"},
 		"a payload of nothing":    {trigger, input("id", "$link.in", "payload", "text"), "payload INVALID"},

@@ -20,7 +20,10 @@ type Limits struct {
 	Fields        int           // fields of a document with its fragments spread out; 5,000
 	Complexity    int           // objects an operation may have to answer with, at worst; 25,000
 	Timeout       time.Duration // for a query or mutation; a minute, since some call vendors
-	Reverify      time.Duration // between looks whether a websocket's token was revoked; 15 seconds
+	Upload        time.Duration // for a body to come in; 30 seconds
+	Write         time.Duration // for a peer to take a message of a stream; 30 seconds
+	Keepalive     time.Duration // between signs of life on a stream; 15 seconds
+	Reverify      time.Duration // between looks whether a stream's token was revoked; 15 seconds
 	Handshake     time.Duration // for a websocket's connection_init; 10 seconds
 	Subscriptions int           // at a time on one websocket; 100
 }
@@ -32,6 +35,9 @@ func (l Limits) withDefaults() Limits {
 	or(&l.Fields, 5_000)
 	or(&l.Complexity, 25_000)
 	or(&l.Timeout, time.Minute)
+	or(&l.Upload, 30*time.Second)
+	or(&l.Write, 30*time.Second)
+	or(&l.Keepalive, 15*time.Second)
 	or(&l.Reverify, 15*time.Second)
 	or(&l.Handshake, 10*time.Second)
 	or(&l.Subscriptions, 100)
@@ -44,8 +50,8 @@ func or[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
-// shape refuses documents that are too deep, or that fragments of fragments blow up. It must come before anything
-// that walks the document field by field, and itself looks at each fragment once.
+// shape refuses documents that are too deep, or that fragments of fragments blow up, and subscriptions to more than one
+// thing. It must come before anything that walks the document field by field, and itself looks at each fragment once.
 type shape struct{ depth, fields int }
 
 func (shape) ExtensionName() string                   { return "Shape" }
@@ -58,7 +64,32 @@ func (s shape) MutateOperationContext(_ context.Context, op *graphql.OperationCo
 	if fields > s.fields {
 		return failf(TooComplex, "the document has more than %d fields", s.fields).gql()
 	}
+	// Validation counts names, not what is asked for: one field under two aliases, or one that is skipped, gets past it.
+	if op.Operation.Operation == ast.Subscription && len(graphql.CollectFields(op, op.Operation.SelectionSet, []string{"Subscription"})) != 1 {
+		return fail(ValidationFailed, "a subscription selects exactly one field; send one subscription for each").gql()
+	}
 	return nil
+}
+
+// patience ends queries and mutations that take too long, whatever transport they came by. Subscriptions may last.
+type patience time.Duration
+
+var _ graphql.ResponseInterceptor = patience(0)
+
+func (patience) ExtensionName() string                   { return "Patience" }
+func (patience) Validate(graphql.ExecutableSchema) error { return nil }
+
+// InterceptResponse bounds the time in which the response is made.
+func (p patience) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if !graphql.HasOperationContext(ctx) { // it was refused
+		return next(ctx)
+	}
+	if op := graphql.GetOperationContext(ctx).Operation; op == nil || op.Operation == ast.Subscription {
+		return next(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(p))
+	defer cancel()
+	return next(ctx)
 }
 
 // measure gives the depth and the number of fields of a selection. Introspection nests by itself and is not counted:
@@ -115,15 +146,21 @@ func (p priced) Complexity(_ context.Context, typeName, field string, child int,
 
 func pageSize(args map[string]any) int {
 	for _, name := range []string{"first", "last"} {
+		var size int64
 		switch n := args[name].(type) {
 		case int64:
-			return int(n)
+			size = n
 		case int:
-			return n
+			size = int64(n)
 		case json.Number:
-			size, _ := n.Int64()
-			return int(size)
+			size, _ = n.Int64()
+		default:
+			continue
 		}
+		if size < 1 || size > maxPage {
+			return 1 // it will be refused, by the argument's name
+		}
+		return int(size)
 	}
 	return defaultPage
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -51,8 +50,8 @@ type Done struct {
 	Replayed bool // it was done before, under the same idempotency key
 }
 
-// Do does work in the door's transaction. Problems that work answers undo everything, unless it gives an object's id
-// with them: then they are remarks on what was done.
+// Do does work in the door's transaction. Problems that work answers undo everything, the claim of the key too, which
+// then serves the corrected input.
 func (d *Door) Do(ctx context.Context, kind model.Kind, work func(context.Context, db.Tx, auth.Viewer) (db.ID, error)) (Done, error) {
 	c, err := d.call(ctx, kind)
 	if err != nil {
@@ -64,12 +63,9 @@ func (d *Door) Do(ctx context.Context, kind model.Kind, work func(context.Contex
 			if done, err = c.claim(ctx, tx, 0); err != nil || done.Replayed {
 				return err
 			}
-			id, err := work(ctx, tx, c.viewer)
-			remarks, _ := errors.AsType[flow.Problems](err)
-			if err != nil && (remarks == nil || id == db.ID{}) {
+			if done.ID, err = work(ctx, tx, c.viewer); err != nil {
 				return err
 			}
-			done = Done{ID: id, Problems: pointers(remarks)}
 			return c.finish(ctx, tx, done)
 		})
 		if n == attempts || !db.Retryable(err) {

@@ -30,17 +30,17 @@ type window struct {
 
 // window reads the arguments. list names what is paged, so that a cursor of another list is refused.
 func (p pageArgs) window(list string) (window, error) {
-	size := int32(defaultPage)
+	size, argument := int32(defaultPage), "first"
 	switch {
 	case p.First != nil && p.Last != nil:
 		return window{}, fail(BadUserInput, "ask for first or last, not for both")
 	case p.First != nil:
 		size = *p.First
 	case p.Last != nil:
-		size = *p.Last
+		size, argument = *p.Last, "last"
 	}
 	if size < 1 || size > maxPage {
-		return window{}, failf(BadUserInput, "a page holds 1 to %d, not %d", maxPage, size)
+		return window{}, pageSizeError(argument, size)
 	}
 	after, err := readCursor(list, p.After)
 	if err != nil {
@@ -48,6 +48,10 @@ func (p pageArgs) window(list string) (window, error) {
 	}
 	before, err := readCursor(list, p.Before)
 	return window{After: after, Before: before, Limit: int(size) + 1, Backward: p.Last != nil}, err
+}
+
+func pageSizeError(argument string, size any) *Error {
+	return failf(BadUserInput, "%s must be 1 to %d, not %v", argument, maxPage, size)
 }
 
 // rows is the page as a list of rows by id takes it. A key that is no id is of no list.

@@ -6,6 +6,7 @@ import (
 
 	"tieline/db"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 )
 
 // runList is a list of runs, whose pages may carry a position of the feed.
@@ -113,17 +114,23 @@ func (r runResolver) Mapping(ctx context.Context, run *model.Run) (*model.Mappin
 }
 
 func (r mutationResolver) CancelRun(ctx context.Context, in model.CancelRunInput) (*model.CancelRunPayload, error) {
-	run, problems, err := made(ctx, r.run)(r.do(ctx, model.RunID, in.ID, func(ctx context.Context, tx db.Tx, org, id db.ID) error {
-		_, err := r.engine.Cancel(ctx, tx, org, id)
-		return err
-	}))
+	run, problems, err := r.steer(ctx, in.ID, r.engine.Cancel)
 	return &model.CancelRunPayload{Run: run, UserErrors: problems}, err
 }
 
 func (r mutationResolver) RetryRun(ctx context.Context, in model.RetryRunInput) (*model.RetryRunPayload, error) {
-	run, problems, err := made(ctx, r.run)(r.do(ctx, model.RunID, in.ID, func(ctx context.Context, tx db.Tx, org, id db.ID) error {
-		_, err := r.engine.Retry(ctx, tx, org, id)
-		return err
-	}))
+	run, problems, err := r.steer(ctx, in.ID, r.engine.Retry)
 	return &model.RetryRunPayload{Run: run, UserErrors: problems}, err
+}
+
+// steer changes the course of a run. One that is in no state for it is shown as it is, beside the reason.
+func (r mutationResolver) steer(ctx context.Context, id string, how func(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, error)) (*model.Run, []*flow.Problem, error) {
+	done, err := r.do(ctx, model.RunID, id, func(ctx context.Context, tx db.Tx, org, id db.ID) error {
+		_, err := how(ctx, tx, org, id)
+		return err
+	})
+	if len(done.Problems) > 0 && done.Problems[0].Code == flow.CodeState {
+		done.ID = model.RunID.Find(id)
+	}
+	return made(ctx, r.run)(done, err)
 }

@@ -191,7 +191,11 @@ directive @scope(
 """Marks an input that is kept sealed or not at all: it can be written and never read, and no log or audit entry holds it."""
 directive @secret on INPUT_FIELD_DEFINITION
 
-"""What a token may do. Scopes do not include each other, except that ADMIN includes all."""
+"""
+What a token may do. Scopes do not include each other, except that ADMIN includes all. A mutation shows a caller without
+READ what it was about, by its plain values and by parts that hold nothing but plain values; fields that lead on from there
+to other objects or to lists need READ as well: without it the whole operation is refused with FORBIDDEN, and nothing is done.
+"""
 enum Scope {
   """See everything of the organization but its tokens, and follow runs live."""
   READ
@@ -233,7 +237,10 @@ enum UserErrorCode {
   WRONG_STATE
   """Test and live connections cannot meet in one flow link, and a connection cannot change its mode."""
   MODE_MISMATCH
-  """The new credentials open another account at the vendor than the old ones."""
+  """
+  The new credentials open another account at the vendor than the old ones, or a step of the trigger's app another than the
+  trigger's.
+  """
   OTHER_ACCOUNT
   """The vendor does not accept the credentials."""
   UNAUTHORIZED
@@ -332,7 +339,7 @@ type Trigger {
   entity: String!
   """JSON Schema of what it hands to the flow: what ` + "`" + `trigger` + "`" + ` is in expressions."""
   schema: JSON!
-  """An example of what it hands to the flow; valid as ` + "`" + `payload` + "`" + ` of triggerFlow."""
+  """An example of what it hands to the flow, of test data; valid as ` + "`" + `payload` + "`" + ` of triggerFlow."""
   sample: JSON!
   """The vendor's own event types behind it; empty when it is found by reading."""
   events: [String!]!
@@ -1181,7 +1188,10 @@ input CreateFlowLinkInput {
   flowId: ID!
   """Your name for it, unique among the links of the flow."""
   name: String!
-  """One connection for the trigger and one for each step; several may be the same. All must be of one mode, test or live."""
+  """
+  One connection for the trigger and one for each step; several may be the same. All must be of one mode, test or live, and
+  those of the trigger's app must open one vendor account, with the same key or another.
+  """
   connections: [FlowLinkSlotInput!]!
   """Values for the flow's parameters; see paramsSchema of the flow. Left out, all have their defaults."""
   params: JSON
@@ -1257,7 +1267,10 @@ type DeleteFlowLinkPayload {
 input TriggerFlowInput {
   """Which flow link. It need not be switched on."""
   id: ID!
-  """What the trigger hands to the flow; see schema and sample of the trigger."""
+  """
+  What the trigger hands to the flow; see schema and sample of the trigger. Where it says whether it is of live or test
+  data, it must be as the link's connections are.
+  """
   payload: JSON!
   """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
   idempotencyKey: String
@@ -1608,7 +1621,11 @@ extend type Mutation {
     input: CancelRunInput!
   ): CancelRunPayload! @scope(needs: TRIGGER)
 
-  """Goes on with a failed run from the step that failed. What was written before is not written again."""
+  """
+  Goes on with a run that failed or was cancelled, from the step it stopped at; one that waits for its next try (RETRY) or
+  for a person (PERSON) looks again at once. What was written before is not written again. A run in another state answers
+  WRONG_STATE, with what to do in place of it.
+  """
   retryRun(
     """Which run."""
     input: RetryRunInput!
@@ -1625,7 +1642,7 @@ input CancelRunInput {
 
 """What came of it."""
 type CancelRunPayload {
-  """The run as it is now."""
+  """The run as it is now, also with WRONG_STATE; null when there is none of this id."""
   run: Run
   """What stood in the way; empty when all went well."""
   userErrors: [UserError!]!
@@ -1641,7 +1658,7 @@ input RetryRunInput {
 
 """What came of it."""
 type RetryRunPayload {
-  """The run as it is now."""
+  """The run as it is now, also with WRONG_STATE; null when there is none of this id."""
   run: Run
   """What stood in the way; empty when all went well."""
   userErrors: [UserError!]!

@@ -154,7 +154,7 @@ type CancelRunInput struct {
 
 // What came of it.
 type CancelRunPayload struct {
-	// The run as it is now.
+	// The run as it is now, also with WRONG_STATE; null when there is none of this id.
 	Run *Run `json:"run,omitempty"`
 	// What stood in the way; empty when all went well.
 	UserErrors []*flow.Problem `json:"userErrors"`
@@ -232,7 +232,8 @@ type CreateFlowLinkInput struct {
 	FlowID string `json:"flowId"`
 	// Your name for it, unique among the links of the flow.
 	Name string `json:"name"`
-	// One connection for the trigger and one for each step; several may be the same. All must be of one mode, test or live.
+	// One connection for the trigger and one for each step; several may be the same. All must be of one mode, test or live, and
+	// those of the trigger's app must open one vendor account, with the same key or another.
 	Connections []*FlowLinkSlotInput `json:"connections"`
 	// Values for the flow's parameters; see paramsSchema of the flow. Left out, all have their defaults.
 	Params json.RawMessage `json:"params,omitempty"`
@@ -616,7 +617,7 @@ type RetryRunInput struct {
 
 // What came of it.
 type RetryRunPayload struct {
-	// The run as it is now.
+	// The run as it is now, also with WRONG_STATE; null when there is none of this id.
 	Run *Run `json:"run,omitempty"`
 	// What stood in the way; empty when all went well.
 	UserErrors []*flow.Problem `json:"userErrors"`
@@ -834,7 +835,7 @@ type Trigger struct {
 	Entity string `json:"entity"`
 	// JSON Schema of what it hands to the flow: what `trigger` is in expressions.
 	Schema json.RawMessage `json:"schema"`
-	// An example of what it hands to the flow; valid as `payload` of triggerFlow.
+	// An example of what it hands to the flow, of test data; valid as `payload` of triggerFlow.
 	Sample json.RawMessage `json:"sample"`
 	// The vendor's own event types behind it; empty when it is found by reading.
 	Events []string `json:"events"`
@@ -844,7 +845,8 @@ type Trigger struct {
 type TriggerFlowInput struct {
 	// Which flow link. It need not be switched on.
 	ID string `json:"id"`
-	// What the trigger hands to the flow; see schema and sample of the trigger.
+	// What the trigger hands to the flow; see schema and sample of the trigger. Where it says whether it is of live or test
+	// data, it must be as the link's connections are.
 	Payload json.RawMessage `json:"payload"`
 	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
