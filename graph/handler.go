@@ -60,6 +60,8 @@ func New(c Config) (*Handler, error) {
 	srv.Use(texts{})
 	srv.Use(endings{})
 	srv.Use(shape{limits.Depth, limits.Fields})
+	srv.Use(patience(limits.Timeout))
+	srv.Use(payloads{schema.Schema()})
 	srv.Use(extension.FixedComplexityLimit(limits.Complexity, complexity.WithFixedScalarValue(0)))
 	if r, ok := c.Resolvers.(*Resolvers); ok {
 		srv.AroundResponses(r.respond)
