@@ -5,11 +5,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
@@ -325,7 +323,7 @@ func within(ctx context.Context, what string, f func() error) error {
 func (p *process) database(ctx context.Context, name string) (*db.DB, error) {
 	address := p.databaseURL
 	if address == "" {
-		if err := p.makeDataDir(); err != nil {
+		if err := embedded.MakeDir(p.dataDir); err != nil {
 			return nil, err
 		}
 		ctx, cancel := context.WithTimeout(ctx, startWithin)
@@ -335,7 +333,7 @@ func (p *process) database(ctx context.Context, name string) (*db.DB, error) {
 			return nil, err
 		}
 		p.onStop(func(context.Context) error { return pg.Stop() })
-		if err := makeDatabase(ctx, pg.URL("postgres"), name); err != nil {
+		if err := pg.MakeDatabase(ctx, name); err != nil {
 			return nil, err
 		}
 		address = pg.URL(name)
@@ -346,37 +344,6 @@ func (p *process) database(ctx context.Context, name string) (*db.DB, error) {
 	}
 	p.onStop(func(ctx context.Context) error { return within(ctx, "the database pool", d.Close) })
 	return d, nil
-}
-
-// makeDataDir makes the data directory. As root, Postgres runs under another account, which must get through to its own.
-func (p *process) makeDataDir() error {
-	if err := os.MkdirAll(filepath.Dir(p.dataDir), 0o755); err != nil {
-		return err
-	}
-	if err := os.Mkdir(p.dataDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Stat(p.dataDir)
-	if err != nil {
-		return err
-	}
-	return os.Chmod(p.dataDir, info.Mode().Perm()|0o011)
-}
-
-func makeDatabase(ctx context.Context, admin, name string) error {
-	conn, err := pgx.Connect(ctx, admin)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && (e.Code == "42P04" || e.Code == "23505") { // it exists, or another process was faster
-		return nil
-	}
-	return err
 }
 
 // engine is the part that every command shares: it runs nothing by itself.
@@ -788,20 +755,20 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 	}); err != nil {
 		return err
 	}
-	err = errors.Join(demo.Tell(ctx, out, stage), p.keep("dev.json", stage))
+	err = errors.Join(demo.Tell(ctx, out, stage), stage.Keep(p.stageFile()))
 	if c.Once || ctx.Err() != nil {
 		return err
 	}
 	if err != nil { // what there is can be looked at
 		fmt.Fprintln(p.stderr, "tieline:", err)
 	}
-	demo.Invite(out, stage, filepath.Join(p.dataDir, "dev.json"))
+	demo.Invite(out, stage, p.stageFile())
 	return errors.Join(err, s.wait(ctx))
 }
 
 // devDatabase opens a database that nothing but dev uses, and makes sure that no other dev does.
 func (p *process) devDatabase(ctx context.Context) (d *db.DB, note string, err error) {
-	if err := p.makeDataDir(); err != nil {
+	if err := embedded.MakeDir(p.dataDir); err != nil {
 		return nil, "", err
 	}
 	if d, err = p.database(ctx, "tieline_dev"); err != nil {
@@ -825,7 +792,7 @@ func (p *process) devDatabase(ctx context.Context) (d *db.DB, note string, err e
 		return nil, "", err
 	}
 	p.keysFile = filepath.Join(p.dataDir, "keys")
-	if p.keys, err = keptKeys(p.keysFile); err != nil { // not TIELINE_KEYS, which may be another the next time
+	if p.keys, err = seal.Kept(p.keysFile); err != nil { // not TIELINE_KEYS, which may be another the next time
 		return nil, "", err
 	}
 	where := "of DATABASE_URL"
@@ -848,33 +815,8 @@ func onlyDemo(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// keptKeys are the sealing keys of the data directory, which are made when there are none. They are never overwritten:
-// devs of two databases may share the directory.
-func keptKeys(path string) (*seal.Keys, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		text = []byte(seal.Generate())
-		err = create(path, text)
-	}
-	if err != nil {
-		return nil, err
-	}
-	keys, err := seal.Parse(strings.TrimSpace(string(text)))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return keys, nil
-}
-
-// create makes a file that only we may read. One that exists is left alone: fs.ErrExist.
-func create(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	return errors.Join(err, f.Close())
-}
+// stageFile tells scripts where the demo plays.
+func (p *process) stageFile() string { return filepath.Join(p.dataDir, "dev.json") }
 
 // stage is the demo's organization, and a token that earlier devs made where it still works.
 func (p *process) stage(ctx context.Context, d *db.DB, at string) (demo.Stage, error) {
@@ -886,10 +828,8 @@ func (p *process) stage(ctx context.Context, d *db.DB, at string) (demo.Stage, e
 		return stage, err
 	}
 	stage.Organization = model.OrganizationID.Of(org.OrgID)
-	var before demo.Stage
-	path := filepath.Join(p.dataDir, "dev.json")
-	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &before) == nil {
-		if err := os.Remove(path); err != nil { // its addresses are dead; whoever waits for it waits for the new one
+	if before, ok := demo.Earlier(p.stageFile()); ok {
+		if err := os.Remove(p.stageFile()); err != nil { // its addresses are dead; whoever waits for it waits for the new one
 			return stage, err
 		}
 		if v, err := (auth.Tokens{DB: d, Log: p.log}).Verify(ctx, before.Token); err == nil && v.Org == org.OrgID && v.May(auth.Admin) {
@@ -900,19 +840,6 @@ func (p *process) stage(ctx context.Context, d *db.DB, at string) (demo.Stage, e
 	secret, row := auth.NewToken(org.OrgID, "dev", []auth.Scope{auth.Admin}, time.Time{})
 	stage.Token = secret
 	return stage, db.AddToken(ctx, d, row)
-}
-
-// keep writes a file of the data directory that only we may read.
-func (p *process) keep(name string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(p.dataDir, name)
-	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }
 
 // logTo writes text for people at a terminal, JSON for everything else.

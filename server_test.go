@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -276,21 +274,6 @@ func TestDevIsAlone(t *testing.T) {
 	_ = up.cmd.Process.Signal(syscall.SIGTERM)
 	if code := up.wait(t); code != 0 {
 		t.Errorf("dev ended with %d", code)
-	}
-}
-
-// TestKeptKeys: what a key has sealed nothing else opens.
-func TestKeptKeys(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "keys")
-	if err := create(path, []byte("first")); err != nil {
-		t.Fatal(err)
-	}
-	if err := create(path, []byte("second")); !errors.Is(err, fs.ErrExist) {
-		t.Error(err)
-	}
-	if text, err := os.ReadFile(path); string(text) != "first" {
-		t.Errorf("%s (%v)", text, err)
 	}
 }
 
