@@ -90,7 +90,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer, 
 	var bad []string
 	if p.config, bad = c.Settings.check(env); err != nil {
 		bad = append([]string{err.Error()}, bad...)
-	} else if chosen.Command() == "serve" && p.keys == nil && env[keysSetting] == "" {
+	} else if slices.Contains([]string{"serve", "keys rotate"}, chosen.Command()) && p.keys == nil && env[keysSetting] == "" {
 		bad = append(bad, keysSetting+" is missing: keys that seal credentials, as id:base64 of 32 bytes each. "+
 			`Make one with: echo "k1:$(openssl rand -base64 32)"`)
 	}
@@ -116,6 +116,9 @@ type commands struct {
 	Token   struct {
 		Create tokenCreate `cmd:"" help:"Make an API token, and an organization if asked, and print the token."`
 	} `cmd:"" help:"API tokens."`
+	Keys struct {
+		Rotate keysRotate `cmd:"" help:"Seal everything that is stored again, under the first key of TIELINE_KEYS."`
+	} `cmd:"" help:"Keys that seal credentials."`
 	Schema schema `cmd:"" help:"Print the GraphQL schema."`
 }
 
@@ -668,6 +671,43 @@ func (p *process) organization(ctx context.Context, d *db.DB, name string, make 
 		return org, err
 	}
 	return org, e.Ship(ctx, org.OrgID)
+}
+
+type keysRotate struct{}
+
+// Run seals everything again. It may be ended and run again at any time, beside processes that serve.
+func (*keysRotate) Run(ctx context.Context, p *process) error {
+	d, err := p.database(ctx, "tieline")
+	if err != nil {
+		return err
+	}
+	if err := p.migrated(ctx, d); err != nil {
+		return err
+	}
+	e, err := p.engine(d)
+	if err != nil {
+		return err
+	}
+	left, err := db.CountBoxes(ctx, d, p.keys.First())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "%d boxes are sealed with another key than %s\n", left, p.keys.First())
+	var told time.Time
+	r, err := e.RotateKeys(ctx, func(r flow.Rotation) {
+		if time.Since(told) > time.Second {
+			told = time.Now()
+			fmt.Fprintf(p.stdout, "%d of %d sealed again\n", r.Sealed, max(left, r.Sealed))
+		}
+	})
+	if err == nil && r.Broken > 0 {
+		err = fmt.Errorf("%d boxes are opened by none of the keys in %s; the log names them", r.Broken, keysSetting)
+	}
+	if err != nil {
+		return fmt.Errorf("%d boxes were sealed again: %w", r.Sealed, err)
+	}
+	fmt.Fprintf(p.stdout, "%d sealed again; nothing needs another key than %s\n", r.Sealed, p.keys.First())
+	return nil
 }
 
 type schema struct{}

@@ -34,6 +34,9 @@ type Box struct {
 // boxKey is the id of the key that sealed a box: see the package seal.
 const boxKey = "substring(box FROM 3 FOR get_byte(box, 1))"
 
+// boxOther is true of a box that another key than ?5 has sealed.
+const boxOther = "CASE WHEN length(box) > 2 THEN " + boxKey + " <> ?5::bytea ELSE true END"
+
 // SampleBoxes answers a few boxes in use of each key that sealed any, in every organization.
 func SampleBoxes(ctx context.Context, idb bun.IDB, perKey int) ([]Box, error) {
 	parts, args := make([]string, len(Places)), []any{}
@@ -53,9 +56,23 @@ func SampleBoxes(ctx context.Context, idb bun.IDB, perKey int) ([]Box, error) {
 func BoxesAfter(ctx context.Context, idb bun.IDB, place int, key string, org, id ID, limit int) ([]Box, error) {
 	var out []Box
 	err := idb.NewRaw(`SELECT ?0::int AS place, org_id, id, box FROM (SELECT org_id, id, ?1 AS box FROM ?2 WHERE ?1 IS NOT NULL) b
-		WHERE (org_id, id) > (?3, ?4) AND CASE WHEN length(box) > 2 THEN `+boxKey+` <> ?5::bytea ELSE true END ORDER BY org_id, id LIMIT ?6`,
+		WHERE (org_id, id) > (?3, ?4) AND `+boxOther+` ORDER BY org_id, id LIMIT ?6`,
 		place, bun.Ident(Places[place].Column), bun.Ident(Places[place].Table), org, id, []byte(key), limit).Scan(ctx, &out)
 	return out, err
+}
+
+// CountBoxes counts the boxes that another key than the named one has sealed, in every organization.
+func CountBoxes(ctx context.Context, idb bun.IDB, key string) (n int, err error) {
+	for _, p := range Places {
+		var some int
+		err := idb.NewRaw("SELECT count(*) FROM (SELECT ?1 AS box FROM ?2 WHERE ?1 IS NOT NULL) b WHERE "+boxOther,
+			0, bun.Ident(p.Column), bun.Ident(p.Table), 0, 0, []byte(key)).Scan(ctx, &some)
+		if err != nil {
+			return 0, err
+		}
+		n += some
+	}
+	return n, nil
 }
 
 // ReplaceBox puts a box in the place of an old one, and answers whether that was still there.
