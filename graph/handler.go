@@ -30,13 +30,14 @@ type Config struct {
 	Log       *slog.Logger
 	Origins   []string // web pages beside our own whose scripts may call
 	Limits    Limits
+	Hidden    bool // the schema: no introspection, and no names suggested for wrong ones
 }
 
-// Handler serves GraphQL by POST, GET and graphql-transport-ws.
+// Handler serves GraphQL by POST, GET, graphql-sse and graphql-transport-ws.
 type Handler struct {
 	serve http.Handler
 	close context.CancelFunc
-	open  *sockets
+	open  *streams
 }
 
 // New makes the handler. It refuses a schema in which a root field does not say who may use it.
@@ -48,11 +49,11 @@ func New(c Config) (*Handler, error) {
 	registerCodes()
 	limits, pages := c.Limits.withDefaults(), normalized(c.Origins)
 	closing, stop := context.WithCancel(context.Background())
-	open := &sockets{}
+	open := &streams{}
 
 	srv := handler.New(schema)
 	srv.AddTransport(newSocketTransport(c.Verifier, pages, limits, open, closing, c.Log))
-	srv.AddTransport(httpTransport{verifier: c.Verifier, bodyLimit: limits.Body, timeout: limits.Timeout})
+	srv.AddTransport(httpTransport{c.Verifier, limits, open, closing})
 	srv.SetErrorPresenter(presenter(c.Log))
 	srv.SetRecoverFunc(recovered)
 	srv.SetParserTokenLimit(limits.Tokens)
@@ -67,7 +68,12 @@ func New(c Config) (*Handler, error) {
 		srv.AroundResponses(r.respond)
 		srv.AroundRootFields(r.resolveRoot)
 	}
-	srv.Use(extension.Introspection{}) // for those with a token: nobody else gets this far
+	srv.SetDisableSuggestion(c.Hidden)
+	if c.Hidden {
+		srv.Use(hidden{})
+	} else {
+		srv.Use(extension.Introspection{}) // for those with a token: nobody else gets this far
+	}
 
 	h := &Handler{close: stop, open: open}
 	h.serve = pages.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,8 +92,8 @@ func executable(r generated.ResolverRoot) graphql.ExecutableSchema {
 // ServeHTTP serves one request or socket.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve.ServeHTTP(w, r) }
 
-// Close tells open sockets to come back elsewhere (1012), refuses new ones and waits for them to end. Call it before
-// http.Server.Shutdown, which waits for plain requests and knows nothing of sockets.
+// Close tells open streams to come back elsewhere (1012 on a socket), refuses new ones and waits for them to end. Call it
+// before http.Server.Shutdown, which waits for events without ending them and knows nothing of sockets.
 func (h *Handler) Close(ctx context.Context) error {
 	h.open.shut()
 	h.close()

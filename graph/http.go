@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,12 +15,13 @@ import (
 	"tieline/graph/auth"
 )
 
-// httpTransport is GraphQL over HTTP for POST and GET. gqlgen's own transports fail six of the public audits, have no
-// limit of the body and do not negotiate.
+// httpTransport is GraphQL over HTTP for POST and GET, and graphql-sse for those who ask for events. gqlgen's own
+// transports fail six of the public audits, have no limit of the body and do not negotiate.
 type httpTransport struct {
-	verifier  auth.Verifier
-	bodyLimit int64
-	timeout   time.Duration
+	verifier auth.Verifier
+	limits   Limits
+	open     *streams
+	closing  context.Context // ends when streams must go
 }
 
 var _ graphql.Transport = httpTransport{}
@@ -29,72 +31,88 @@ func (t httpTransport) Supports(*http.Request) bool { return true }
 
 // Do answers one request: refused, with the status that says why and no data, or run, with 200.
 func (t httpTransport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
-	media, acceptable := negotiate(r)
-	if !acceptable {
-		media = plainJSON
-	}
+	wish := negotiate(r)
+	media := cmp.Or(wish.media, plainJSON)
 	h := w.Header()
 	h.Set("Content-Type", media+"; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	h.Add("Vary", "Accept")
-	ctx, cancel := context.WithTimeout(r.Context(), t.timeout)
-	defer cancel()
 	refuse := func(ctx context.Context, errs ...*gqlerror.Error) {
 		answer := exec.DispatchError(ctx, errs)
 		code, _ := answer.Errors[0].Extensions["code"].(string)
-		write(w, statusOf(media, Code(code)), refusal{answer.Errors})
+		t.write(w, statusOf(media, Code(code)), refusal{answer.Errors})
 	}
 
-	params, ctx, problem := t.read(ctx, w, r, acceptable)
+	params, viewer, problem := t.read(w, r, wish)
 	if problem != nil {
+		refuse(r.Context(), problem.gql())
+		return
+	}
+	ctx := auth.WithViewer(r.Context(), viewer)
+	op, errs := exec.CreateOperationContext(ctx, params)
+	ctx = graphql.WithOperationContext(ctx, op)
+	switch {
+	case len(errs) > 0 && wish.media == "": // a document that cannot be run is the stream's news, not a failure of the stream
+		out := startEvents(w, t.limits.Write)
+		if out.next(encode(refusal{exec.DispatchError(ctx, errs).Errors})) == nil {
+			_ = out.complete()
+		}
+		return
+	case len(errs) > 0:
+		refuse(ctx, errs...)
+		return
+	}
+	kind := op.Operation.Operation
+	if problem := fits(w, r, kind, wish); problem != nil {
 		refuse(ctx, problem.gql())
 		return
 	}
-	op, errs := exec.CreateOperationContext(ctx, params)
-	if len(errs) > 0 {
-		refuse(graphql.WithOperationContext(ctx, op), errs...)
-		return
-	}
-	if problem := fits(w, r, op.Operation.Operation); problem != nil {
-		refuse(graphql.WithOperationContext(ctx, op), problem.gql())
+	if kind == ast.Subscription || wish.media == "" {
+		if problem := t.stream(w, r, exec, op, viewer); problem != nil {
+			refuse(ctx, problem.gql())
+		}
 		return
 	}
 	responses, ctx := exec.DispatchOperation(ctx, op)
-	write(w, http.StatusOK, responses(ctx))
+	t.write(w, http.StatusOK, responses(ctx))
 }
 
 // read gets parameters and viewer out of a request, or says what is wrong with it: the method first, since without a
 // right one nothing else means anything.
-func (t httpTransport) read(ctx context.Context, w http.ResponseWriter, r *http.Request, acceptable bool) (*graphql.RawParams, context.Context, *Error) {
+//
+// Nothing here can be sent by a page of another origin without a preflight: the token travels in a header that needs
+// one, never in a cookie, and a body must be JSON.
+func (t httpTransport) read(w http.ResponseWriter, r *http.Request, wish wish) (*graphql.RawParams, auth.Viewer, *Error) {
 	switch {
 	case r.Method != http.MethodPost && r.Method != http.MethodGet:
 		w.Header().Set("Allow", "GET, POST")
-		return nil, ctx, fail(MethodNotAllowed, "use POST, or GET for queries")
-	case !acceptable:
-		return nil, ctx, failf(NotAcceptable, "answers are %s or %s", responseJSON, plainJSON)
+		return nil, auth.Viewer{}, fail(MethodNotAllowed, "use POST, or GET for queries")
+	case wish.media == "" && !wish.events:
+		return nil, auth.Viewer{}, failf(NotAcceptable, "answers are %s, %s or %s", responseJSON, plainJSON, eventStream)
 	case r.Method == http.MethodPost && !isJSON(r):
-		return nil, ctx, fail(UnsupportedMedia, "the body must be application/json in UTF-8")
+		return nil, auth.Viewer{}, fail(UnsupportedMedia, "the body must be application/json in UTF-8")
 	}
-	viewer, err := auth.FromRequest(t.verifier, r)
+	ctx, cancel := context.WithTimeout(r.Context(), t.limits.Timeout)
+	defer cancel()
+	viewer, err := auth.FromRequest(t.verifier, r.WithContext(ctx))
 	if err != nil {
 		w.Header().Set("WWW-Authenticate", challenge(err))
-		return nil, ctx, classify(err, &gqlerror.Error{})
+		return nil, viewer, classify(err, &gqlerror.Error{})
 	}
-	ctx = auth.WithViewer(ctx, viewer)
 	if r.Method == http.MethodGet {
 		params, problem := getParams(r)
-		return params, ctx, problem
+		return params, viewer, problem
 	}
-	params, problem := postParams(w, r, t.bodyLimit)
-	return params, ctx, problem
+	params, problem := postParams(w, r, t.limits)
+	return params, viewer, problem
 }
 
-// fits refuses operations the method cannot carry.
-func fits(w http.ResponseWriter, r *http.Request, kind ast.Operation) *Error {
+// fits refuses operations that the method or the answer cannot carry.
+func fits(w http.ResponseWriter, r *http.Request, kind ast.Operation, wish wish) *Error {
 	switch {
-	case kind == ast.Subscription:
-		return fail(BadRequest, "subscriptions need a websocket with the protocol graphql-transport-ws")
+	case kind == ast.Subscription && !wish.events:
+		return failf(NotAcceptable, "subscriptions need Accept: %s, or a websocket with the protocol %s", eventStream, protocol)
 	case kind == ast.Mutation && r.Method == http.MethodGet:
 		w.Header().Set("Allow", "POST")
 		return fail(MethodNotAllowed, "mutations need POST")
@@ -114,7 +132,9 @@ type refusal struct {
 	Errors gqlerror.List `json:"errors"`
 }
 
-func write(w http.ResponseWriter, status int, body any) {
+// write answers a request. A peer that does not take the answer holds it no longer than the request could last.
+func (t httpTransport) write(w http.ResponseWriter, status int, body any) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(t.limits.Timeout))
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)

@@ -10,24 +10,34 @@ import (
 const (
 	plainJSON    = "application/json"
 	responseJSON = "application/graphql-response+json"
+	eventStream  = "text/event-stream"
 )
 
-// negotiate picks the response's media type by the Accept header, false when nothing we write is wanted. Without a
-// wish it is application/json, which is what clients from before the specification expect; of two liked equally it
-// is the one made for GraphQL.
-func negotiate(r *http.Request) (string, bool) {
+// wish is what a client can read by its Accept header.
+type wish struct {
+	media  string // the JSON that an answer is written as; empty: none
+	events bool   // text/event-stream, by that name
+}
+
+// negotiate reads the Accept header. Without one it is application/json, which is what clients from before the
+// specification expect; of two liked equally it is the one made for GraphQL.
+func negotiate(r *http.Request) wish {
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if strings.TrimSpace(accept) == "" {
-		return plainJSON, true
+		return wish{media: plainJSON}
 	}
-	best, liked := "", 0.0
+	var out wish
+	liked := 0.0
 	for part := range strings.SplitSeq(accept, ",") {
 		media, q := acceptable(part)
-		if q > liked || (q == liked && q > 0 && media == responseJSON) {
-			best, liked = media, q
+		switch {
+		case media == eventStream:
+			out.events = q > 0
+		case q > liked || (q == liked && q > 0 && media == responseJSON):
+			out.media, liked = media, q
 		}
 	}
-	return best, best != ""
+	return out
 }
 
 // acceptable reads one range of an Accept header: what we would answer it with, and how much it is liked.
@@ -43,7 +53,7 @@ func acceptable(part string) (string, float64) {
 		}
 	}
 	switch media {
-	case responseJSON, plainJSON:
+	case responseJSON, plainJSON, eventStream:
 		return media, q
 	case "*/*", "application/*":
 		return plainJSON, q
@@ -73,6 +83,8 @@ func statusOf(media string, code Code) int {
 		return http.StatusNotAcceptable
 	case UnsupportedMedia:
 		return http.StatusUnsupportedMediaType
+	case Timeout:
+		return http.StatusRequestTimeout
 	case PayloadTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case Unauthenticated:

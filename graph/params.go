@@ -6,18 +6,36 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// postParams reads the parameters of a POST, checking the type of each: the specification leaves no room for guesses.
-func postParams(w http.ResponseWriter, r *http.Request, limit int64) (*graphql.RawParams, *Error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+// readBody reads a body of a bounded size in a bounded time.
+func readBody(w http.ResponseWriter, r *http.Request, l Limits) ([]byte, *Error) {
+	wire := http.NewResponseController(w)
+	_ = wire.SetReadDeadline(time.Now().Add(l.Upload)) // a recorder in a test has none
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, l.Body))
+	tooLarge, ok := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case ok:
 		return nil, failf(PayloadTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
-	}
-	if err != nil {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, failf(Timeout, "the body did not come in within %s", l.Upload)
+	case err != nil:
 		return nil, fail(BadRequest, "the body ended too early")
+	}
+	// The server goes on reading, to see the peer leave: what passes a deadline there ends the request's context.
+	_ = wire.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// postParams reads the parameters of a POST, checking the type of each: the specification leaves no room for guesses.
+func postParams(w http.ResponseWriter, r *http.Request, l Limits) (*graphql.RawParams, *Error) {
+	body, problem := readBody(w, r, l)
+	if problem != nil {
+		return nil, problem
 	}
 	var in struct{ Query, OperationName, Variables, Extensions json.RawMessage }
 	if err := strictly(body, &in); err != nil || len(body) == 0 || bytes.TrimLeft(body, " \t\r\n")[0] != '{' {

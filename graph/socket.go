@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/handler/transport"
@@ -18,10 +17,7 @@ import (
 	"tieline/graph/auth"
 )
 
-const (
-	protocol  = "graphql-transport-ws"
-	pingEvery = 15 * time.Second // a peer that has not answered two of them is gone
-)
+const protocol = "graphql-transport-ws"
 
 // Close codes beyond the protocol's own, chosen by what the graphql-ws client does next: it gives up after 4401 and
 // comes back after the others. After 1000, gqlgen's answer to everything, it comes back at once and for ever.
@@ -40,19 +36,18 @@ const (
 type socketTransport struct {
 	transport.Websocket
 	origins origins
-	open    *sockets
+	open    *streams
 	closing context.Context // ends when sockets must go
-	log     *slog.Logger
 }
 
-func newSocketTransport(v auth.Verifier, o origins, l Limits, open *sockets, closing context.Context, log *slog.Logger) socketTransport {
+func newSocketTransport(v auth.Verifier, o origins, l Limits, open *streams, closing context.Context, log *slog.Logger) socketTransport {
 	return socketTransport{
-		origins: o, open: open, closing: closing, log: log,
+		origins: o, open: open, closing: closing,
 		Websocket: transport.Websocket{
-			Implementation:   accepter{subscriptions: l.Subscriptions},
+			Implementation:   accepter{l},
 			InitFunc:         admit(v, l, log),
 			InitTimeout:      l.Handshake,
-			PingPongInterval: pingEvery,
+			PingPongInterval: l.Keepalive, // a peer that has not answered two of them is gone
 			PayloadReadLimit: &l.Body,
 		},
 	}
@@ -88,19 +83,19 @@ func (t socketTransport) Do(w http.ResponseWriter, r *http.Request, exec graphql
 // life is what a socket's parts, which gqlgen keeps apart, know of each other.
 type life struct {
 	ctx    context.Context
-	end    context.CancelCauseFunc          // with a violation, whose code closes the socket
-	verify func(context.Context) *violation // the token, once admitted
+	end    context.CancelCauseFunc // with a violation, whose code closes the socket
+	holder holder                  // once admitted
 }
 
-// sockets counts those that are open.
-type sockets struct {
+// streams counts what goes on until somebody ends it: sockets, and answers of events.
+type streams struct {
 	mu     sync.Mutex
 	closed bool
 	all    sync.WaitGroup
 }
 
 // enter counts one more, which calls all.Done at its end; false once there may be none.
-func (s *sockets) enter() bool {
+func (s *streams) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
@@ -109,7 +104,7 @@ func (s *sockets) enter() bool {
 	return !s.closed
 }
 
-func (s *sockets) shut() {
+func (s *streams) shut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -139,49 +134,17 @@ func admit(v auth.Verifier, l Limits, log *slog.Logger) transport.WebsocketInitF
 			return refuse(ctx, closeTryLater, errors.New("the service cannot answer right now"))
 		}
 		ctx = auth.WithViewer(ctx, viewer)
-		if !viewer.Expires.IsZero() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithDeadline(ctx, viewer.Expires)
-			context.AfterFunc(ctx, cancel) // the socket's own context, its parent, ends with the socket
-		}
+		ctx, cancel := whileGood(ctx, viewer)
+		context.AfterFunc(ctx, cancel) // the socket's own context, its parent, ends with the socket
 		life := lifeOf(ctx)
-		life.ctx = ctx
-		life.verify = func(ctx context.Context) *violation {
-			ctx, cancel := context.WithTimeout(ctx, l.Timeout)
-			defer cancel()
-			switch _, err := v.Verify(ctx, bearer); {
-			case errors.Is(err, auth.ErrExpired):
-				return &violation{closeUnauthorized, err.Error()}
-			case auth.Refused(err):
-				return &violation{closeForbidden, err.Error()}
-			case err != nil:
-				return &violation{closeTryLater, "the service cannot answer right now"}
-			}
-			return nil
-		}
-		go life.watch(ctx, l.Reverify)
+		life.ctx, life.holder = ctx, holder{v, bearer, l}
+		go life.holder.watch(ctx, life.end)
 		return ctx, nil, nil
 	}
 }
 
-// watch ends the socket, and the streams on it, once its token is refused. That it cannot be found out is no refusal.
-func (l *life) watch(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if bad := l.verify(ctx); bad != nil && bad.code != closeTryLater {
-			l.end(bad)
-		}
-	}
-}
-
 // accepter makes sockets that keep to the protocol.
-type accepter struct{ subscriptions int }
+type accepter struct{ limits Limits }
 
 // Accept upgrades the request; origin and protocol were checked.
 func (a accepter) Accept(w http.ResponseWriter, r *http.Request, _ transport.WebsocketAcceptOptions) (transport.WebsocketConn, error) {
@@ -190,7 +153,7 @@ func (a accepter) Accept(w http.ResponseWriter, r *http.Request, _ transport.Web
 	if err != nil {
 		return nil, err
 	}
-	return &socket{WebsocketConn: conn, life: lifeOf(r.Context()), most: a.subscriptions, inner: map[string]string{}, outer: map[string]string{}}, nil
+	return &socket{WebsocketConn: conn, life: lifeOf(r.Context()), limits: a.limits, inner: map[string]string{}, outer: map[string]string{}}, nil
 }
 
 // tooMany is the error that refuses one operation more.

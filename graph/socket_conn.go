@@ -2,9 +2,7 @@ package graph
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"reflect"
 	"strconv"
@@ -20,8 +18,8 @@ import (
 // an id of its own inside, so that gqlgen never meets an id twice and nothing of an ended operation gets out.
 type socket struct {
 	transport.WebsocketConn
-	life *life
-	most int
+	life   *life
+	limits Limits
 
 	mu    sync.Mutex
 	begun bool              // connection_init was seen
@@ -62,7 +60,7 @@ func (s *socket) NextReader() (int, io.Reader, error) {
 		}
 		pass, bad := s.take(&m)
 		if bad == nil && pass && m.Type == "subscribe" {
-			bad = s.life.verify(s.life.ctx)
+			bad = s.life.holder.check(s.life.ctx)
 		}
 		if bad != nil {
 			return 0, nil, s.end(*bad)
@@ -124,9 +122,9 @@ func (s *socket) subscribe(m *message) (bool, *violation) {
 		return false, &violation{closeBadMessage, "the payload of subscribe must have a query"}
 	case s.inner[*m.ID] != "":
 		return false, &violation{closeSameID, "Subscriber for " + *m.ID + " already exists"}
-	case len(s.inner) >= s.most:
-		payload, _ := json.Marshal(tooMany(s.most))
-		_ = s.WebsocketConn.WriteJSON(message{ID: m.ID, Type: "error", Payload: payload})
+	case len(s.inner) >= s.limits.Subscriptions:
+		payload, _ := json.Marshal(tooMany(s.limits.Subscriptions))
+		_ = s.write(message{ID: m.ID, Type: "error", Payload: payload})
 		return false, nil
 	}
 	s.last++
@@ -137,7 +135,7 @@ func (s *socket) subscribe(m *message) (bool, *violation) {
 }
 
 func (s *socket) pong(payload json.RawMessage) *violation {
-	_ = s.WebsocketConn.WriteJSON(message{Type: "pong", Payload: payload})
+	_ = s.write(message{Type: "pong", Payload: payload})
 	return nil
 }
 
@@ -158,29 +156,34 @@ func (s *socket) WriteJSON(v any) error {
 			s.forget(inner)
 		}
 		s.mu.Unlock()
-		// When the socket is about to close, its code says whether to come back; a complete before it would say not to.
-		if !live || kind == "complete" && s.life.ctx.Err() != nil {
+		// When the socket is about to close, its code says whether to come back; a complete before it would say not to,
+		// and a result may lack what could no longer be read.
+		if !live || s.life.ctx.Err() != nil {
 			return nil
 		}
 		id.SetString(outer)
 	}
+	return s.write(v)
+}
+
+// write sends a message, to a peer that takes it in time. From one that does not, no ping comes back either, and yet
+// gqlgen would wait for it: its own deadline is set by the next ping, which cannot be sent.
+func (s *socket) write(v any) error {
+	late := time.AfterFunc(s.limits.Write, func() { _ = s.WebsocketConn.Close() })
+	defer late.Stop()
 	return s.WebsocketConn.WriteJSON(v)
 }
 
 // WriteClose closes with the code that tells the client whether to come back.
 func (s *socket) WriteClose(code int, reason string) error {
-	bad, revoked := errors.AsType[*violation](context.Cause(s.life.ctx))
 	switch {
-	case code == transport.WebsocketCloseNormalClosure && revoked:
-		code, reason = bad.code, bad.reason
 	case code == transport.WebsocketCloseProtocolError && reason == "connection initialisation timeout":
 		code, reason = closeInitTimeout, "Connection initialisation timeout"
 	case code == transport.WebsocketCloseProtocolError:
 		code, reason = closeBadMessage, "Bad message"
-	case code == transport.WebsocketCloseNormalClosure && errors.Is(s.life.ctx.Err(), context.DeadlineExceeded):
-		code, reason = closeUnauthorized, "the token has expired"
 	case code == transport.WebsocketCloseNormalClosure && s.life.ctx.Err() != nil:
-		code, reason = closeRestart, "Service restart"
+		why := whyEnded(s.life.ctx)
+		code, reason = why.code, why.reason
 	}
 	return s.WebsocketConn.WriteClose(code, clip(reason))
 }

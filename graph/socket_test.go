@@ -292,3 +292,53 @@ func TestAClosedHandlerTakesNoSocket(t *testing.T) {
 		t.Errorf("a plain request: %s", r.Raw)
 	}
 }
+
+// A peer that is there and answers stays; one that does not answer is cut.
+func TestPings(t *testing.T) {
+	t.Parallel()
+	url := socketEdge(t, func(c *Config) { c.Limits.Keepalive = 50 * time.Millisecond })
+	w := ready(t, url)
+	for range 5 {
+		w.want("ping")
+		w.send(`{"type":"pong"}`)
+	}
+	w.send(subscribeTo("a", "{viewer{id}}"))
+	for kind := ""; kind != "next"; {
+		m, code := w.next()
+		if kind = m.Type; code != 0 {
+			t.Fatalf("closed with %d", code)
+		}
+	}
+	dead := ready(t, url)
+	for pings := 0; ; pings++ {
+		if _, _, err := dead.conn.Read(t.Context()); err != nil {
+			if pings < 1 || pings > 3 {
+				t.Errorf("cut after %d pings", pings)
+			}
+			return
+		}
+	}
+}
+
+// A peer that does not read is left, though no ping that it could fail to answer gets through to it.
+func TestASocketLeavesWhoDoesNotRead(t *testing.T) {
+	t.Parallel()
+	f := flood{gone: make(chan struct{})}
+	w := ready(t, socketEdge(t, func(c *Config) {
+		c.Resolvers, c.Limits.Write, c.Limits.Keepalive = f, 300*time.Millisecond, 50*time.Millisecond
+	}))
+	w.want("ping")
+	w.send(`{"type":"pong"}`, subscribeTo("a", onAll))
+	select {
+	case <-f.gone:
+	case <-time.After(15 * time.Second):
+		t.Error("the subscription of a peer that does not read goes on")
+	}
+}
+
+func TestAHugeMessageClosesTheSocket(t *testing.T) {
+	t.Parallel()
+	w := ready(t, socketEdge(t, func(c *Config) { c.Limits.Body = 2000 }))
+	w.send(subscribeTo("a", "{viewer{id}}#"+strings.Repeat("x", 2000)))
+	w.wantClose(coderws.StatusMessageTooBig)
+}

@@ -1,0 +1,28 @@
+package graph
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestAHiddenSchema(t *testing.T) {
+	t.Parallel()
+	srv, _ := edge(t, func(c *Config) { c.Hidden = true })
+	for doc, want := range map[string]string{
+		`{a:__type(name:"Run"){name} viewer{id}}`:               `{"data":{"a":null,"viewer":{"id":"viewer"}}}`,
+		`{...F} fragment F on Query{__type(name:"Nope"){name}}`: `{"data":{"__type":null}}`,
+		`{viewer{__typename}}`:                                  `{"data":{"viewer":{"__typename":"Viewer"}}}`,
+	} {
+		if r := send(t, "POST", srv.URL, query(doc)); r.Status != 200 || strings.TrimSpace(r.Raw) != want {
+			t.Errorf("%s: %d %s", doc, r.Status, r.Raw)
+		}
+	}
+	if r := send(t, "POST", srv.URL, query("{__schema{types{name}}}")); r.code() != string(NoIntrospection) || strings.Contains(r.Raw, "Query") {
+		t.Errorf("%s", r.Raw)
+	}
+	for doc, secret := range map[string]string{"{viewr{id}}": "viewer", "{viewer}": "organization"} {
+		if r := send(t, "POST", srv.URL, query(doc)); r.code() != string(ValidationFailed) || strings.Contains(r.Raw, `"`+secret) || strings.Contains(r.Raw, "Did you mean") {
+			t.Errorf("%s tells names: %s", doc, r.Raw)
+		}
+	}
+}
