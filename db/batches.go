@@ -109,21 +109,31 @@ type BodyKey struct {
 	At    time.Time // received_at of the event
 }
 
-// BodiesOf reads the raw bodies of events that are still kept.
-func BodiesOf(ctx context.Context, idb bun.IDB, org ID, keys []BodyKey) (map[BodyKey][]byte, error) {
+// Body is an event's raw body as it is stored.
+type Body struct {
+	Size int    // bytes
+	Raw  []byte // nil when there was no room for it
+}
+
+// BodiesOf reads the raw bodies of events that are still kept, newest first, until they have filled room bytes, and of
+// those after that the size alone. Where there is any room, the first body is read however large it is.
+func BodiesOf(ctx context.Context, idb bun.IDB, org ID, keys []BodyKey, room int) (map[BodyKey]Body, error) {
 	ids, times, at := make([]ID, len(keys)), make([]time.Time, len(keys)), make(map[ID]time.Time, len(keys))
 	for i, k := range keys {
 		ids[i], times[i], at[k.Event] = k.Event, k.At, k.At
 	}
 	var rows []struct {
 		EventID ID
-		Body    []byte
+		Size    int
+		Raw     []byte
 	}
-	err := idb.NewSelect().Column("event_id", "body").Table("event_bodies"). // lists of constants, so that other partitions are left alone
-											Where("org_id = ? AND event_id IN (?) AND at IN (?)", org, bun.List(ids), bun.List(times)).Scan(ctx, &rows)
-	out := make(map[BodyKey][]byte, len(rows))
+	// Lists of constants, so that other partitions are left alone. A length is known without reading the body.
+	err := idb.NewRaw(`SELECT event_id, size, CASE WHEN above < ? THEN body END AS raw FROM (
+			SELECT event_id, body, length(body) AS size, coalesce(sum(length(body)) OVER (ORDER BY event_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS above
+			FROM event_bodies WHERE org_id = ? AND event_id IN (?) AND at IN (?)) b`, room, org, bun.List(ids), bun.List(times)).Scan(ctx, &rows)
+	out := make(map[BodyKey]Body, len(rows))
 	for _, r := range rows {
-		out[BodyKey{r.EventID, at[r.EventID]}] = r.Body
+		out[BodyKey{r.EventID, at[r.EventID]}] = Body{r.Size, r.Raw}
 	}
 	return out, err
 }

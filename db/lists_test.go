@@ -177,7 +177,7 @@ func TestPlans(t *testing.T) {
 		{"newest versions", sorts, func(db.Window) error { _, err := db.NewestVersionsOf(ctx, d, org, few(flow)); return err }},
 		{"steps of links", sorts, func(db.Window) error { _, err := db.StepsByLink(ctx, d, org, few(link)); return err }},
 		{"outcomes of events", sorts, func(db.Window) error { _, err := db.OutcomesByEvent(ctx, d, org, few(event)); return err }},
-		{"bodies", sorts, func(db.Window) error { _, err := db.BodiesOf(ctx, d, org, []db.BodyKey{{Event: event}}); return err }},
+		{"bodies", sorts, func(db.Window) error { _, err := db.BodiesOf(ctx, d, org, []db.BodyKey{{Event: event}}, 1); return err }},
 		{"steps of runs", sorts, func(db.Window) error { _, err := db.StepsByRun(ctx, d, org, few(run)); return err }},
 		{"attempts of runs", sorts, func(db.Window) error { _, err := db.AttemptsByRun(ctx, d, org, few(run)); return err }},
 		{"attempts of effects", sorts, func(db.Window) error { _, err := db.AttemptsByEffect(ctx, d, org, few(effect)); return err }},

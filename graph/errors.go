@@ -35,6 +35,7 @@ const (
 	NotAcceptable    Code = "NOT_ACCEPTABLE"
 	UnsupportedMedia Code = "UNSUPPORTED_MEDIA_TYPE"
 	PayloadTooLarge  Code = "PAYLOAD_TOO_LARGE"
+	TooLarge         Code = "TOO_LARGE" // a field whose value does not fit into this response; ask for less at a time
 	TooManyTokens    Code = "TOKEN_LIMIT_EXCEEDED"
 	TooDeep          Code = "DEPTH_LIMIT_EXCEEDED"
 	TooComplex       Code = "COMPLEXITY_LIMIT_EXCEEDED"

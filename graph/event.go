@@ -41,7 +41,11 @@ func (r eventResolver) Trigger(ctx context.Context, e *model.Event) (*model.Trig
 }
 
 func (r eventResolver) Outcomes(ctx context.Context, e *model.Event) ([]*model.EventOutcome, error) {
-	return many(ctx, r.load(ctx).outcomes, e.Row.ID, sure(model.NewOutcome))
+	list, err := many(ctx, r.load(ctx).outcomes, e.Row.ID, sure(model.NewOutcome))
+	if err == nil && len(list) == 0 && !e.Row.DispatchedAt.IsZero() {
+		list = append(list, model.Unheard(e.Row))
+	}
+	return list, err
 }
 
 func (r eventResolver) Payload(ctx context.Context, e *model.Event) (json.RawMessage, error) {
@@ -49,7 +53,10 @@ func (r eventResolver) Payload(ctx context.Context, e *model.Event) (json.RawMes
 	if errors.Is(err, dataloadgen.ErrNotFound) {
 		return nil, nil
 	}
-	return model.Body(body), err
+	if err == nil && body.Raw == nil && body.Size > 0 {
+		return nil, failf(TooLarge, "there is no room for this payload of %d bytes beside the others of this response, of up to %d MiB together; ask for fewer at a time, or for this one alone with event(id)", body.Size, bodyRoom>>20)
+	}
+	return model.Body(body.Raw), err
 }
 
 func (r outcomeResolver) FlowLink(ctx context.Context, o *model.EventOutcome) (*model.FlowLink, error) {

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/uptrace/bun"
@@ -35,7 +36,7 @@ type loaders struct {
 	linkSteps     *loader[[]db.FlowLinkStep]
 	events        *loader[db.Event]
 	outcomes      *loader[[]db.EventOutcome]
-	bodies        *dataloadgen.Loader[db.BodyKey, []byte]
+	bodies        *dataloadgen.Loader[db.BodyKey, db.Body]
 	runs          *loader[db.Run]
 	steps         *loader[[]db.Step]
 	runAttempts   *loader[[]db.Attempt]
@@ -66,7 +67,7 @@ func (r *Resolvers) newLoaders() *loaders {
 		linkSteps:     byID(r, db.StepsByLink),
 		events:        byID(r, db.EventsOf),
 		outcomes:      byID(r, db.OutcomesByEvent),
-		bodies:        load(r, db.BodiesOf),
+		bodies:        load(r, withRoom(bodyRoom, db.BodiesOf)),
 		runs:          byID(r, db.RunsOf),
 		steps:         byID(r, db.StepsByRun),
 		runAttempts:   byID(r, db.AttemptsByRun),
@@ -102,6 +103,22 @@ func load[K comparable, V any](r *Resolvers, read func(context.Context, bun.IDB,
 	return dataloadgen.NewMappedLoader(func(ctx context.Context, keys []K) (map[K]V, error) {
 		return read(ctx, r.DB, organization(ctx), keys)
 	}, dataloadgen.WithWait(r.wait))
+}
+
+const bodyRoom = 8 << 20 // bytes of events' bodies in one response; a page could ask for 100 of 2 MiB each
+
+// withRoom lets the batches of one response share the room there is for bodies.
+func withRoom(room int, read func(context.Context, bun.IDB, db.ID, []db.BodyKey, int) (map[db.BodyKey]db.Body, error)) func(context.Context, bun.IDB, db.ID, []db.BodyKey) (map[db.BodyKey]db.Body, error) {
+	var mu sync.Mutex
+	return func(ctx context.Context, idb bun.IDB, org db.ID, keys []db.BodyKey) (map[db.BodyKey]db.Body, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		bodies, err := read(ctx, idb, org, keys, room)
+		for _, b := range bodies {
+			room -= len(b.Raw)
+		}
+		return bodies, err
+	}
 }
 
 // pagesOf loads pages below many parents: those of one size and place in one statement.

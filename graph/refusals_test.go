@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tieline/connectors"
 	"tieline/db"
 	"tieline/graph/auth"
 	"tieline/graph/model"
@@ -261,5 +262,85 @@ func TestPatience(t *testing.T) {
 	updates <- nil // well after a query's time
 	if m := w.want("next"); *m.ID != "s" {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestBodiesHaveRoom: a page of large events says of which bodies it has no room for, and each is there when asked for.
+func TestBodiesHaveRoom(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, openCounted(t), "Acme")
+	stripe := s.connectStripe("Stripe")
+	body := []byte(`"` + strings.Repeat("x", 3<<20) + `"`)
+	for i := range 5 {
+		_, err := s.Take(t.Context(), stripe, flow.FromWebhook, []connectors.Item{{Envelope: connectors.Envelope{Trigger: "customer.created", DedupeKey: fmt.Sprint(i), At: time.Now()}, Body: body}})
+		check(t, err)
+	}
+	a := s.ask(s.tokens[auth.Read], "{ events { nodes { id payload } } }", nil)
+	var data struct {
+		Events struct {
+			Nodes []struct {
+				ID      string
+				Payload *string
+			}
+		}
+	}
+	check(t, json.Unmarshal(a.Data, &data))
+	var got []bool
+	for _, n := range data.Events.Nodes {
+		got = append(got, n.Payload != nil)
+	}
+	if fmt.Sprint(got) != "[true true true false false]" || refusedWith(t, a) != string(TooLarge) || strings.Count(string(a.Errors), "event(id)") != 2 {
+		t.Fatalf("%v %s", got, a.Errors)
+	}
+	a = s.ask(s.tokens[auth.Read], `query ($id: ID!) { event(id: $id) { payload } }`, vars("id", data.Events.Nodes[4].ID))
+	if got := refusedWith(t, a); got != "" || len(a.Data) < 3<<20 {
+		t.Errorf("alone: %q, %d bytes", got, len(a.Data))
+	}
+	a = s.ask(s.tokens[auth.Read], `{ a: events(first: 3) { nodes { payload } } b: events(last: 2) { nodes { payload } } }`, nil)
+	if got := strings.Count(string(a.Data), `"payload":null`); got < 2 {
+		t.Errorf("two lists of one response share its room: %d are left out", got)
+	}
+}
+
+// TestEventsThatStartNothing are seen, with why.
+func TestEventsThatStartNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, openCounted(t), "Acme")
+	stripe := s.connectStripe("Stripe")
+	take := func(key, source, body string) {
+		_, err := s.Take(t.Context(), stripe, source, []connectors.Item{{Envelope: connectors.Envelope{Trigger: "customer.created", DedupeKey: key, At: time.Now()}, Body: []byte(body)}})
+		check(t, err)
+	}
+	whole := `{"id":"evt_1","object":"event","type":"customer.created","api_version":"2023-10-16","created":1700000000,"livemode":false,"data":{"object":{"id":"cus_1","object":"customer"}}}`
+	take("nobody", flow.FromWebhook, whole)
+	take("unreadable", flow.FromWebhook, strings.ReplaceAll(whole, `"id":"cus_1",`, ""))
+	s.work(t.Context())
+	take("old", flow.FromBaseline, whole)
+	take("waiting", flow.FromWebhook, whole)
+	a := s.ask(s.tokens[auth.Read], "{ events { nodes { dedupeKey outcomes { id outcome reason flowLink { id } run { id } } } } }", nil)
+	var data struct {
+		Events struct {
+			Nodes []struct {
+				DedupeKey string
+				Outcomes  []struct {
+					ID, Outcome, Reason string
+					FlowLink, Run       any
+				}
+			}
+		}
+	}
+	check(t, json.Unmarshal(a.Data, &data))
+	ids := map[string]bool{}
+	for i, want := range []struct{ key, says string }{{"waiting", ""}, {"old", "no news"}, {"unreadable", "names no customer"}, {"nobody", "No flow link"}} {
+		n := data.Events.Nodes[i]
+		if n.DedupeKey != want.key || (want.says == "") != (len(n.Outcomes) == 0) {
+			t.Fatalf("%s: %+v", want.key, n)
+		}
+		for _, o := range n.Outcomes {
+			if o.Outcome != flow.OutcomeIgnored || !strings.Contains(o.Reason, want.says) || o.FlowLink != nil || o.Run != nil || ids[o.ID] {
+				t.Errorf("%s: %+v", want.key, o)
+			}
+			ids[o.ID] = true
+		}
 	}
 }

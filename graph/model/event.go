@@ -22,6 +22,18 @@ func NewOutcome(o db.EventOutcome) *EventOutcome {
 	}
 }
 
+// Unheard shows what became of an event that was looked into and came to no link.
+func Unheard(e db.Event) *EventOutcome {
+	why := "No flow link that is switched on listened to it."
+	switch {
+	case e.Error != "":
+		why = "Nothing can be done with it: " + e.Error + "."
+	case e.Source == string(EventSourceBaseline):
+		why = "It was there before reading began, so it is no news."
+	}
+	return &EventOutcome{ID: part("out", e.ID.String()), Outcome: EventOutcomeKindIgnored, Reason: &why, Row: db.EventOutcome{OrgID: e.OrgID, EventID: e.ID}}
+}
+
 // Body is a stored body as JSON: one that is none comes as a text.
 func Body(raw []byte) json.RawMessage {
 	if raw == nil {
