@@ -131,6 +131,7 @@ type settings struct {
 	OpsAddr     string   `setting:"TIELINE_OPS_ADDR" default:"127.0.0.1:8081" help:"Where to listen for operators: profiles (${default})."`
 	PublicURL   string   `setting:"TIELINE_PUBLIC_URL" placeholder:"URL" help:"What vendors call: webhook addresses are built from it."`
 	Origins     []string `setting:"TIELINE_ORIGINS" placeholder:"ORIGIN" help:"Web pages that may call the API, as https://console.example.com."`
+	Introspect  string   `setting:"TIELINE_INTROSPECTION" name:"introspection" default:"on" placeholder:"on|off" help:"Whether the API shows its schema (${default})."`
 	StripeURL   string   `setting:"TIELINE_STRIPE_URL" placeholder:"URL" help:"Stripe's API; point it at a simulator to try things out."`
 	TogaiURL    string   `setting:"TIELINE_TOGAI_URL" placeholder:"URL" help:"Togai's API; point it at a simulator to try things out."`
 	StopWithin  string   `setting:"TIELINE_STOP_WITHIN" default:"20s" help:"How long a stopping process lets work finish (${default})."`
@@ -145,6 +146,7 @@ type config struct {
 	addr, opsAddr                     string
 	publicURL                         string
 	origins                           []string
+	hidden                            bool              // the schema
 	urls                              map[string]string // by app
 	keys                              *seal.Keys
 	keysFile                          string // where dev has them from
@@ -173,6 +175,9 @@ func (s settings) check(env environment) (c config, bad []string) {
 	c.urls["stripe"], c.urls["togai"] = root("TIELINE_STRIPE_URL", s.StripeURL), root("TIELINE_TOGAI_URL", s.TogaiURL)
 	for _, o := range s.Origins {
 		c.origins = append(c.origins, root("TIELINE_ORIGINS", strings.TrimSpace(o)))
+	}
+	if c.hidden = s.Introspect == "off"; !c.hidden && s.Introspect != "on" {
+		wrong("TIELINE_INTROSPECTION", "is %q and should be on or off", s.Introspect)
 	}
 	var err error
 	if c.stopWithin, err = time.ParseDuration(s.StopWithin); err != nil || c.stopWithin <= 0 {
@@ -424,10 +429,9 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 		}
 		mux.Handle("/graphql", edge)
 		mux.Handle("GET /graphiql", graph.Playground("/graphql"))
-		mux.HandleFunc("GET /schema.graphql", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			_, _ = io.WriteString(w, graph.SDL())
-		})
+		if !p.hidden {
+			mux.HandleFunc("GET /schema.graphql", graph.ServeSchema)
+		}
 		mux.Handle(intake.Path, in)
 	}
 	// Jobs end by stop, in their turn, not by the signal.
@@ -460,7 +464,7 @@ func (p *process) edge(ctx context.Context, e *flow.Engine, door flow.Door, s *s
 	p.background(ctx, s, wake.Run)
 	p.background(ctx, s, feed.Run)
 	return graph.New(graph.Config{
-		Resolvers: graph.NewResolvers(e.DB, e, door, feed), Verifier: auth.Tokens{DB: e.DB, Log: p.log}, Log: p.log, Origins: p.origins,
+		Resolvers: graph.NewResolvers(e.DB, e, door, feed), Verifier: auth.Tokens{DB: e.DB, Log: p.log}, Log: p.log, Origins: p.origins, Hidden: p.hidden,
 	})
 }
 

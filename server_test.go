@@ -422,10 +422,10 @@ func TestBadSettings(t *testing.T) {
 		args, env, want []string
 	}{
 		"all at once": {[]string{"serve"}, []string{
-			"TIELINE_ADDR=nowhere", "TIELINE_OPS_ADDR=:x", "TIELINE_PUBLIC_URL=ftp://example.com", "TIELINE_ORIGINS=https://good.example,bad", "TIELINE_KEYS=" + secret,
+			"TIELINE_ADDR=nowhere", "TIELINE_OPS_ADDR=:x", "TIELINE_PUBLIC_URL=ftp://example.com", "TIELINE_ORIGINS=https://good.example,bad", "TIELINE_INTROSPECTION=maybe", "TIELINE_KEYS=" + secret,
 			"TIELINE_STRIPE_URL=://", "TIELINE_TOGAI_URL=localhost:1", "TIELINE_STOP_WITHIN=soon", "TIELINE_ORIGIN=https://x", "TIELINE_COLOUR=red",
 		}, []string{
-			`TIELINE_ADDR is "nowhere"`, `TIELINE_OPS_ADDR is ":x"`, "TIELINE_PUBLIC_URL should be", "TIELINE_ORIGINS should be", "TIELINE_KEYS cannot be used",
+			`TIELINE_ADDR is "nowhere"`, `TIELINE_OPS_ADDR is ":x"`, "TIELINE_PUBLIC_URL should be", "TIELINE_ORIGINS should be", `TIELINE_INTROSPECTION is "maybe"`, "TIELINE_KEYS cannot be used",
 			"TIELINE_STRIPE_URL should be", "TIELINE_TOGAI_URL should be", `TIELINE_STOP_WITHIN is "soon"`, "Is TIELINE_ORIGINS meant?", "TIELINE_COLOUR is no setting",
 		}},
 		"missing":          {[]string{"serve"}, nil, []string{"TIELINE_KEYS is missing", "openssl rand"}},

@@ -1,6 +1,8 @@
 package graph
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -24,5 +26,23 @@ func TestAHiddenSchema(t *testing.T) {
 		if r := send(t, "POST", srv.URL, query(doc)); r.code() != string(ValidationFailed) || strings.Contains(r.Raw, `"`+secret) || strings.Contains(r.Raw, "Did you mean") {
 			t.Errorf("%s tells names: %s", doc, r.Raw)
 		}
+	}
+}
+
+func TestTheSchemaAsAText(t *testing.T) {
+	t.Parallel()
+	get := func(tag string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, "/schema.graphql", nil)
+		r.Header.Set("If-None-Match", tag)
+		w := httptest.NewRecorder()
+		ServeSchema(w, r)
+		return w
+	}
+	first := get("")
+	if first.Code != 200 || first.Body.String() != SDL() {
+		t.Errorf("%d, %d bytes", first.Code, first.Body.Len())
+	}
+	if again := get(first.Header().Get("ETag")); again.Code != http.StatusNotModified || again.Body.Len() != 0 {
+		t.Errorf("to somebody who has it: %d, %d bytes", again.Code, again.Body.Len())
 	}
 }
