@@ -56,7 +56,7 @@ func TestRegistryRefusesBadDescriptors(t *testing.T) {
 		"account field":       {func(c *connectors.Connector) { c.Account = "tenant" }, `"tenant" is not in the form`},
 		"webhook without way": {func(c *connectors.Connector) { c.Webhook.Open = nil }, "webhook: Open and Help"},
 		"register alone": {func(c *connectors.Connector) {
-			c.Webhook.Remove = func(context.Context, connectors.Conn, string) error { return nil }
+			c.Webhook.Remove = func(context.Context, connectors.Conn, connectors.Endpoint) error { return nil }
 		}, "Register and Remove"},
 		"record":              {func(c *connectors.Connector) { c.Records[0].Name = "" }, `record "thing"`},
 		"trigger key":         {func(c *connectors.Connector) { c.Triggers[0].Key = "thing_created" }, "noun.verb"},

@@ -134,12 +134,13 @@ func (t *transport) send(ctx context.Context, r *http.Request, write bool) (*htt
 		_ = res.Body.Close()
 		res.Body = io.NopCloser(bytes.NewReader(body))
 		if err == nil && len(body) > maxBody {
-			err = fmt.Errorf("the reply is larger than %d bytes", maxBody)
+			err = errTooLarge
 		}
 	}
 	call.Took = time.Since(call.Started)
+	cause := err
 	if err != nil {
-		err = lost(ctx, t.app.Name, err, write && left.Load())
+		err = t.lost(ctx, err, left.Load(), write)
 		call.Err = err
 	}
 	t.journal.Called(r.Context(), call)
@@ -147,25 +148,45 @@ func (t *transport) send(ctx context.Context, r *http.Request, write bool) (*htt
 		t.observe(call)
 	}
 	t.log.LogAttrs(r.Context(), slog.LevelDebug, "vendor call", slog.String("app", call.App), slog.String("method", call.Method),
-		slog.String("path", call.Path), slog.Int("status", call.Status), slog.Duration("took", call.Took), slog.String("request_id", call.RequestID))
+		slog.String("path", call.Path), slog.Int("status", call.Status), slog.Duration("took", call.Took), slog.String("request_id", call.RequestID), slog.Any("error", cause))
 	if err != nil {
 		return nil, err
 	}
 	return res, nil
 }
 
-// lost says what a call without an answer means.
-func lost(ctx context.Context, app string, err error, maybeDone bool) error {
+// errTooLarge is an answer that nobody should read to its end.
+var errTooLarge = fmt.Errorf("the reply is larger than %d bytes", maxBody)
+
+// lost says what a call without an answer means, in words for people; the cause is for the log. reached tells that there
+// was a connection to the vendor.
+func (t *transport) lost(ctx context.Context, err error, reached, write bool) error {
 	kind := Unavailable
-	if maybeDone {
+	if write && reached {
 		kind = OutcomeUnknown
 	}
-	why := "the connection broke off"
-	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
-		why = "no answer came in time"
+	why := "the connection broke off before the answer was there"
+	switch {
+	case errors.Is(err, errTooLarge):
+		why = errTooLarge.Error()
+	case errors.Is(ctx.Err(), context.Canceled):
+		why = "the call was given up"
+	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
+		why = fmt.Sprintf("no answer came in time (%s)", t.app.Timeout)
+	case !reached:
+		why = "a connection could not be made"
 	}
-	return &Error{Kind: kind, Err: fmt.Errorf("%s: %s: %w", app, why, err)}
+	return &Error{Kind: kind, Err: plain{t.app.Name + ": " + why, err}}
 }
+
+// plain is an error in words for people.
+type plain struct {
+	said  string
+	cause error
+}
+
+func (p plain) Error() string { return p.said }
+func (p plain) Unwrap() error { return p.cause }
 
 type header struct{ r *http.Request }
 

@@ -136,10 +136,10 @@ func TestWhatALostCallMeans(t *testing.T) {
 		write, read connectors.Kind
 		says        string
 	}{
-		"nobody listens":        {"http://" + closed.Addr().String(), time.Second * 10, connectors.Unavailable, connectors.Unavailable, "broke off"},
+		"nobody listens":        {"http://" + closed.Addr().String(), time.Second * 10, connectors.Unavailable, connectors.Unavailable, "a connection could not be made"},
 		"cut before the answer": {serve(t, hijack("H")), time.Second * 10, connectors.OutcomeUnknown, connectors.Unavailable, "broke off"},
 		"cut in the answer":     {serve(t, hijack("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal")), time.Second * 10, connectors.OutcomeUnknown, connectors.Unavailable, "broke off"},
-		"no answer in time":     {serve(t, hang), 50 * time.Millisecond, connectors.OutcomeUnknown, connectors.Unavailable, "in time"},
+		"no answer in time":     {serve(t, hang), 50 * time.Millisecond, connectors.OutcomeUnknown, connectors.Unavailable, "no answer came in time (50ms)"},
 		"an endless answer": {serve(t, func(w http.ResponseWriter, _ *http.Request) { io.Copy(w, io.LimitReader(endless{}, 17<<20)) }),
 			time.Minute, connectors.OutcomeUnknown, connectors.Unavailable, "larger"},
 	} {
@@ -156,6 +156,11 @@ func TestWhatALostCallMeans(t *testing.T) {
 			}{"read": {readErr, x.read}, "write": {writeErr, x.write}} {
 				if connectors.KindOf(got.err) != got.want || !strings.Contains(got.err.Error(), x.says) {
 					t.Errorf("%s: %q %v, want %q and %q", what, connectors.KindOf(got.err), got.err, got.want, x.says)
+				}
+				for _, jargon := range []string{"dial", "tcp", "EOF", "context", "://", "127.0.0.1"} {
+					if said, _ := errors.AsType[*connectors.Error](got.err); said == nil || strings.Contains(said.Error(), jargon) {
+						t.Errorf("%s: %q is no plain sentence", what, got.err)
+					}
 				}
 			}
 			if len(j.Calls) != 2 || j.Calls[0].Err == nil || j.Calls[0].Write || !j.Calls[1].Write {

@@ -14,10 +14,12 @@ type Webhook struct {
 	// Register makes sure exactly one endpoint of ours is there, and answers with its id and secret. Its writes are
 	// effects of the connection. nil: the vendor has no API for it, and the user is told URL and events.
 	Register func(ctx context.Context, c Conn, e Endpoint) (Registration, error)
-	// Remove takes the endpoint away; one that is gone already is no error.
-	Remove func(ctx context.Context, c Conn, id string) error
+	// Remove takes all endpoints of the connection away; that none is there is no error.
+	Remove func(ctx context.Context, c Conn, e Endpoint) error
 	// Unsigned vendors sign nothing: the token in the URL is all there is, and no secret is asked for.
 	Unsigned bool
+	// SecretPrefix is what the vendor's signing secrets begin with, so that something else is not taken for one.
+	SecretPrefix string
 	// Help tells a user how to set the endpoint up by hand.
 	Help string
 }
@@ -41,14 +43,21 @@ type Envelope struct {
 // Endpoint is the webhook we want to have at the vendor.
 type Endpoint struct {
 	ConnectionID string // put where the vendor keeps notes, so that leftovers are recognised
-	URL          string
-	Events       []string
+	// Root is our public address, with which the URLs of our endpoints begin. One that has the connection's id and is
+	// elsewhere belongs to a copy of our database, and is left alone.
+	Root   string
+	URL    string
+	Events []string
 	// Generation names one attempt to have an endpoint, so that a replayed answer never describes a dead one: it is raised
 	// with each new wish (another URL, other events, an endpoint that went missing) and kept when the same is tried again.
 	Generation int
 	KnownID    string // the endpoint we believe to have, with its secret in our hands
+	Beside     string // another that stays for now: its secret is being rotated
 }
 
-// Registration is what registering answered. Secret is empty when the endpoint of KnownID was kept. A zero Registration
-// means that this generation's endpoint is gone or its secret is lost: raise Generation and register again.
-type Registration struct{ ID, Secret string }
+// Registration is what registering answered. Secret is empty when the endpoint of KnownID was kept. One without ID means
+// that this generation's endpoint is gone or its secret is lost: raise Generation and register again.
+type Registration struct {
+	ID, Secret string
+	Gone       bool // the endpoint of KnownID is not there any more, also when registering failed after that
+}

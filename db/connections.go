@@ -45,6 +45,12 @@ type Connection struct {
 	WebhookSecrets    []byte // sealed JSON list
 	WebhookGeneration int
 	WebhookSeenAt     time.Time `bun:",nullzero"`
+	WebhookMadeAt     time.Time `bun:",nullzero"` // when the endpoint was last made
+	WebhookRefused    int       // bad signatures since a good one
+	WebhookOldUntil   time.Time `bun:",nullzero"` // how long secrets beside the first are taken
+	CareAt            time.Time `bun:",nullzero"` // when the endpoint must be looked at next; none when there is nothing to look at
+	CaredAt           time.Time `bun:",nullzero"` // when a look last went well
+	CareLease         time.Time `bun:",nullzero"` // until when one worker has the endpoint to itself
 	Ignored           int64
 	IgnoredReason     string
 	Refused           int64
@@ -62,15 +68,17 @@ type Connection struct {
 type Cursor struct {
 	bun.BaseModel `bun:"cursors,alias:cu"`
 
-	OrgID        ID     `bun:",pk"`
-	ConnectionID ID     `bun:",pk"`
-	Trigger      string `bun:",pk"`
-	Cursor       string
+	OrgID        ID        `bun:",pk"`
+	ConnectionID ID        `bun:",pk"`
+	Trigger      string    `bun:",pk"`
+	Cursor       string    // where the last walk came to; the next begins there
+	Walk         string    // where a walk stands that goes on in another job
 	BasedAt      time.Time `bun:",nullzero"` // when what was there already had been read
 	SweptAt      time.Time `bun:",nullzero"` // when a walk last went to the very end
 	ReadAt       time.Time `bun:",nullzero"`
 	Error        string
 	DueAt        time.Time `bun:",nullzero"`
+	AskedAt      time.Time `bun:",nullzero"` // when somebody asked for a reading that was not done since
 	LeaseUntil   time.Time `bun:",nullzero"`
 }
 
@@ -78,6 +86,13 @@ type Cursor struct {
 func GetConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, error) {
 	var c Connection
 	err := idb.NewSelect().Model(&c).Relation("VendorAccount").Where("c.org_id = ? AND c.id = ? AND c.deleted_at IS NULL", org, id).Scan(ctx)
+	return c, found(err)
+}
+
+// AnyConnection reads a connection with its vendor account, deleted or not.
+func AnyConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, error) {
+	var c Connection
+	err := idb.NewSelect().Model(&c).Relation("VendorAccount").Where("c.org_id = ? AND c.id = ?", org, id).Scan(ctx)
 	return c, found(err)
 }
 
@@ -139,10 +154,14 @@ func AddConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
 	return err
 }
 
-// SaveConnection writes what a user may change of a connection, and what a test of it found. ErrConflict says that
-// somebody else changed it since it was read.
-func SaveConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
-	err := found(idb.NewUpdate().Model(c).Column("name", "state", "state_reason", "credentials", "hints", "permissions", "webhook_secrets", "tested_at").
+// SaveConnection writes what a user may change of a connection, and what a test of it found; with secret, its pasted
+// signing secret, too. ErrConflict says that somebody else changed it since it was read.
+func SaveConnection(ctx context.Context, idb bun.IDB, c *Connection, secret bool) error {
+	columns := []string{"name", "state", "state_reason", "credentials", "hints", "permissions", "tested_at"}
+	if secret {
+		columns = append(columns, "webhook_secrets", "webhook_old_until", "webhook_state", "webhook_error")
+	}
+	err := found(idb.NewUpdate().Model(c).Column(columns...).
 		Set("updated_at = clock_timestamp()").Where("org_id = ?org_id AND id = ?id AND deleted_at IS NULL AND updated_at = ?updated_at").
 		Returning("updated_at").Scan(ctx))
 	if errors.Is(err, ErrNotFound) {
@@ -151,13 +170,57 @@ func SaveConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
 	return err
 }
 
-// SaveWebhook writes how a connection's webhook stands, and its secrets when it got a new endpoint; ErrNotFound when the
-// connection was deleted.
-func SaveWebhook(ctx context.Context, idb bun.IDB, c *Connection) error {
-	var id ID
-	return found(idb.NewUpdate().Model(c).Column("webhook_state", "webhook_error", "webhook_id", "webhook_generation").
+// LeaseWebhook takes a connection's endpoint for one worker and reads how it stands; of a deleted connection, too.
+// ErrNotFound while another worker has it, and, with due, when it need not be looked at within the next minute.
+func LeaseWebhook(ctx context.Context, idb bun.IDB, c *Connection, lease time.Duration, due bool) error {
+	q := idb.NewUpdate().Model(c).Set("care_lease = clock_timestamp() + make_interval(secs => ?)", lease.Seconds()).
+		Where("org_id = ?org_id AND id = ?id AND coalesce(care_lease, '-infinity') < clock_timestamp()")
+	if due {
+		q.Where("care_at <= clock_timestamp() + interval '1 minute'")
+	}
+	return found(q.Returning("*").Scan(ctx))
+}
+
+// SaveWebhook writes how a connection's webhook stands, and its secrets when it got a new endpoint, gives the lease back
+// and says when to look again. ErrNotFound says that the connection was deleted or the lease lost.
+func SaveWebhook(ctx context.Context, idb bun.IDB, c *Connection, next time.Duration) error {
+	return found(idb.NewUpdate().Model(c).Column("webhook_state", "webhook_error", "webhook_id", "webhook_generation", "webhook_made_at", "cared_at").
 		Set("webhook_secrets = CASE WHEN webhook_id = ?webhook_id THEN webhook_secrets ELSE ?webhook_secrets END").
-		Where("org_id = ?org_id AND id = ?id AND deleted_at IS NULL").Returning("id").Scan(ctx, &id))
+		Set("webhook_old_until = CASE WHEN webhook_id = ?webhook_id THEN webhook_old_until ELSE ?webhook_old_until END").
+		Set("webhook_refused = CASE WHEN webhook_id = ?webhook_id THEN webhook_refused ELSE 0 END").
+		Set("updated_at = CASE WHEN webhook_id = ?webhook_id AND webhook_state = ?webhook_state THEN updated_at ELSE clock_timestamp() END").
+		Set("care_lease = NULL, care_at = clock_timestamp() + make_interval(secs => ?)", next.Seconds()).
+		Where("org_id = ?org_id AND id = ?id AND deleted_at IS NULL AND care_lease = ?care_lease").
+		Returning("updated_at, care_at, care_lease, webhook_secrets, webhook_old_until, webhook_refused").Scan(ctx))
+}
+
+// CareLater puts the next look at an endpoint off and gives the lease back, if it is still the caller's. The generation is
+// kept, as the attempt that used it up may still succeed.
+func CareLater(ctx context.Context, idb bun.IDB, c Connection, next time.Duration) error {
+	_, err := idb.NewUpdate().Model(&c).Column("webhook_generation").Set("care_lease = NULL, care_at = clock_timestamp() + make_interval(secs => ?)", next.Seconds()).
+		Where("org_id = ?org_id AND id = ?id AND care_lease = ?care_lease").Exec(ctx)
+	return err
+}
+
+// AskCare has a connection's endpoint looked at now.
+func AskCare(ctx context.Context, idb bun.IDB, org, id ID) error {
+	_, err := idb.NewRaw("UPDATE connections SET care_at = least(care_at, now()) WHERE org_id = ? AND id = ? AND care_at IS NOT NULL", org, id).Exec(ctx)
+	return err
+}
+
+// AskReading has a connection read now: something may have been missed.
+func AskReading(ctx context.Context, idb bun.IDB, org, connection ID) error {
+	_, err := idb.NewRaw("UPDATE cursors SET asked_at = clock_timestamp(), due_at = least(due_at, now()) WHERE org_id = ? AND connection_id = ? AND due_at IS NOT NULL", org, connection).Exec(ctx)
+	return err
+}
+
+// AskAll has all connections read now, and endpoints looked at that do not stand: the process was away, or the database.
+func AskAll(ctx context.Context, idb bun.IDB) error {
+	if _, err := idb.NewRaw("UPDATE connections SET care_at = least(care_at, now()) WHERE care_at IS NOT NULL AND webhook_state <> 'REGISTERED'").Exec(ctx); err != nil {
+		return err
+	}
+	_, err := idb.NewRaw("UPDATE cursors SET asked_at = clock_timestamp(), due_at = least(due_at, now()) WHERE due_at IS NOT NULL").Exec(ctx)
+	return err
 }
 
 // LockConnection reads a connection that is there, for the caller alone until its transaction ends.
@@ -176,15 +239,29 @@ func HoldConnections(ctx context.Context, idb bun.IDB, org ID, ids []ID) (int, e
 	return len(held), err
 }
 
-// DropConnection hides a connection and forgets its secrets. Its row stays, for history names it.
-func DropConnection(ctx context.Context, idb bun.IDB, org, id ID) error {
-	_, err := idb.NewUpdate().Model((*Connection)(nil)).
-		Set("deleted_at = now(), state = 'DISABLED', credentials = NULL, webhook_secrets = NULL, hints = '{}', webhook_id = '', webhook_state = 'MISSING'").
-		Where("org_id = ? AND id = ?", org, id).Exec(ctx)
+// DropConnection hides a connection and forgets its secrets; its row stays, for history names it. One with an endpoint to
+// remove keeps its credentials until that is done: give it care then, and ForgetConnection at the end.
+func DropConnection(ctx context.Context, idb bun.IDB, org, id ID, endpoint bool) error {
+	q := idb.NewUpdate().Model((*Connection)(nil)).
+		Set("deleted_at = now(), state = 'DISABLED', webhook_secrets = NULL, hints = '{}', webhook_id = '', webhook_state = 'MISSING', webhook_error = ''").
+		Where("org_id = ? AND id = ?", org, id)
+	if endpoint {
+		q.Set("care_at = now() + interval '10 seconds', cared_at = NULL")
+	} else {
+		q.Set("credentials = NULL, care_at = NULL")
+	}
+	_, err := q.Exec(ctx)
 	if err != nil {
 		return err
 	}
 	_, err = idb.NewDelete().Model((*Cursor)(nil)).Where("org_id = ? AND connection_id = ?", org, id).Exec(ctx)
+	return err
+}
+
+// ForgetConnection removes the credentials of a deleted connection, whose endpoint needs no more care.
+func ForgetConnection(ctx context.Context, idb bun.IDB, c Connection) error {
+	_, err := idb.NewUpdate().Model(&c).Set("credentials = NULL, care_at = NULL, care_lease = NULL").
+		Where("org_id = ?org_id AND id = ?id AND deleted_at IS NOT NULL").Exec(ctx)
 	return err
 }
 
@@ -227,10 +304,13 @@ func RenewCursor(ctx context.Context, idb bun.IDB, c *Cursor, lease time.Duratio
 		lease.Seconds(), c.OrgID, c.ConnectionID, c.Trigger, c.LeaseUntil).Scan(ctx, &c.LeaseUntil))
 }
 
-// SaveCursor writes how far a walk has come and gives the cursor back; ErrNotFound when another reader has it.
-func SaveCursor(ctx context.Context, idb bun.IDB, c Cursor) error {
+// SaveCursor writes how far a walk has come and gives the cursor back; ErrNotFound when another reader has it. With done,
+// what was asked for before the walk began is done; what was asked for since makes it due at once.
+func SaveCursor(ctx context.Context, idb bun.IDB, c Cursor, done bool) error {
 	var trigger string
-	return found(idb.NewUpdate().Model(&c).Column("cursor", "based_at", "swept_at", "read_at", "error", "due_at").
+	return found(idb.NewUpdate().Model(&c).Column("cursor", "walk", "based_at", "swept_at", "read_at", "error").
+		Set("due_at = CASE WHEN asked_at IS DISTINCT FROM ?asked_at THEN clock_timestamp() ELSE ?due_at END").
+		Set("asked_at = CASE WHEN ? AND asked_at IS NOT DISTINCT FROM ?asked_at THEN NULL ELSE asked_at END", done).
 		Set("lease_until = NULL").Where("org_id = ?org_id AND connection_id = ?connection_id AND trigger = ?trigger AND lease_until = ?lease_until").
 		Returning("trigger").Scan(ctx, &trigger))
 }

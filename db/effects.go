@@ -134,6 +134,14 @@ func UnsettledThrough(ctx context.Context, idb bun.IDB, org, connection ID) (boo
 	return idb.NewSelect().Model((*Effect)(nil)).Where("org_id = ? AND connection_id = ? AND run_id IS NOT NULL AND state IN ('SENT', 'UNKNOWN')", org, connection).Exists(ctx)
 }
 
+// OwnUnsettled are the effects of a connection itself, of which nobody knows what became.
+func OwnUnsettled(ctx context.Context, idb bun.IDB, org, connection ID) ([]Effect, error) {
+	var open []Effect
+	err := idb.NewSelect().Model(&open).Where("org_id = ? AND connection_id = ? AND run_id IS NULL AND state IN ('SENT', 'UNKNOWN', 'ABSENT')", org, connection).
+		OrderExpr("id").Scan(ctx)
+	return open, err
+}
+
 // MarkConflict notes that what an effect made cannot be linked.
 func MarkConflict(ctx context.Context, idb bun.IDB, e *Effect) error {
 	_, err := idb.NewUpdate().Model(e).Column("state", "error").Set("updated_at = now()").WherePK().Exec(ctx)

@@ -29,7 +29,8 @@ func CompareArrivals(a, b Arrival) int {
 }
 
 // takeEvents is one statement, as a vendor waits for it. A body has the time of its event, or it could not be found. Of
-// the connection it is noted at most once a minute that it lives: a row that every request writes makes them queue up.
+// the connection it is noted a few times a minute at most that it lives: a row that every request writes makes them queue
+// up. A webhook after a silence asks for a reading: deliveries may have been refused in between.
 const takeEvents = `WITH came AS MATERIALIZED (
 		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::int[], $9::bytea[])
 			AS t (org_id, id, connection_id, trigger, dedupe_key, vendor_type, vendor_at, repeats, body)),
@@ -44,13 +45,20 @@ const takeEvents = `WITH came AS MATERIALIZED (
 		INSERT INTO event_bodies (org_id, event_id, at, body)
 		SELECT f.org_id, f.id, f.received_at, c.body FROM fresh f JOIN came c ON c.org_id = f.org_id AND c.id = f.id WHERE $10 <> 'BASELINE'),
 	seen AS (
-		UPDATE connections c SET last_event_at = now(), webhook_seen_at = CASE WHEN $10 = 'WEBHOOK' THEN now() ELSE c.webhook_seen_at END
-		FROM (SELECT k.org_id, k.id FROM connections k
+		UPDATE connections c SET last_event_at = now(),
+			webhook_seen_at = CASE WHEN $10 = 'WEBHOOK' THEN now() ELSE c.webhook_seen_at END,
+			webhook_refused = CASE WHEN $10 = 'WEBHOOK' THEN 0 ELSE c.webhook_refused END
+		FROM (SELECT k.org_id, k.id, k.webhook_seen_at FROM connections k
 			WHERE (k.org_id, k.id) IN (SELECT org_id, connection_id FROM fresh) AND $10 <> 'BASELINE'
-				AND (coalesce(k.last_event_at, '-infinity') < now() - interval '1 minute'
-					OR ($10 = 'WEBHOOK' AND coalesce(k.webhook_seen_at, '-infinity') < now() - interval '1 minute'))
+				AND (coalesce(k.last_event_at, '-infinity') < now() - interval '20 seconds'
+					OR ($10 = 'WEBHOOK' AND (coalesce(k.webhook_seen_at, '-infinity') < now() - interval '20 seconds' OR k.webhook_refused > 0)))
 			FOR NO KEY UPDATE SKIP LOCKED) stale
-		WHERE c.org_id = stale.org_id AND c.id = stale.id)
+		WHERE c.org_id = stale.org_id AND c.id = stale.id
+		RETURNING c.org_id, c.id, stale.webhook_seen_at AS before),
+	asked AS (
+		UPDATE cursors cu SET asked_at = now(), due_at = least(cu.due_at, now()) FROM seen
+		WHERE $10 = 'WEBHOOK' AND coalesce(seen.before, '-infinity') < now() - interval '50 seconds'
+			AND cu.org_id = seen.org_id AND cu.connection_id = seen.id AND cu.due_at IS NOT NULL)
 	SELECT id FROM fresh`
 
 // TakeEvents stores what came in and was not there yet, and answers the ids of what it stored. Those wait to be
@@ -125,9 +133,21 @@ func CountIgnored(ctx context.Context, idb bun.IDB, org, connection ID, n int, r
 	return err
 }
 
-// CountRefused counts deliveries that were not believed or not understood.
+// CountRefused counts deliveries that were not understood, or whose time was wrong.
 func CountRefused(ctx context.Context, idb bun.IDB, org, connection ID, n int, reason string) error {
 	_, err := idb.NewUpdate().Model((*Connection)(nil)).Set("refused = refused + ?, refused_reason = ?", n, reason).
+		Where("org_id = ? AND id = ?", org, connection).Exec(ctx)
+	return err
+}
+
+// BadSignatures is how many deliveries with a bad signature, and none with a good one, have the endpoint looked at.
+const BadSignatures = 5
+
+// CountForged counts deliveries with a bad signature. Once BadSignatures of them came, the endpoint is looked at.
+func CountForged(ctx context.Context, idb bun.IDB, org, connection ID, n int, reason string) error {
+	_, err := idb.NewUpdate().Model((*Connection)(nil)).Set("refused = refused + ?, refused_reason = ?", n, reason).
+		Set("webhook_refused = least(webhook_refused, 1000000) + ?", n).
+		Set("care_at = CASE WHEN webhook_refused < ? AND webhook_refused + ? >= ? THEN least(care_at, now()) ELSE care_at END", BadSignatures, n, BadSignatures).
 		Where("org_id = ? AND id = ?", org, connection).Exec(ctx)
 	return err
 }
@@ -155,5 +175,15 @@ func SweepCursors(ctx context.Context, idb bun.IDB, limit int) ([]Connection, er
 			RETURNING cu.org_id, cu.connection_id)
 		SELECT DISTINCT c.org_id, c.id FROM moved JOIN connections c ON c.org_id = moved.org_id AND c.id = moved.connection_id
 		WHERE c.state = 'ACTIVE' AND c.deleted_at IS NULL`, limit).Scan(ctx, &due)
+	return due, err
+}
+
+// SweepCare answers connections whose endpoint must be looked at, deleted ones too. Each comes again after a minute when
+// nobody does.
+func SweepCare(ctx context.Context, idb bun.IDB, limit int) ([]Connection, error) {
+	var due []Connection
+	err := idb.NewRaw(`UPDATE connections c SET care_at = greatest(coalesce(c.care_lease, '-infinity'), now() + interval '1 minute')
+		FROM (SELECT org_id, id FROM connections WHERE care_at <= now() ORDER BY care_at LIMIT ? FOR NO KEY UPDATE SKIP LOCKED) d
+		WHERE c.org_id = d.org_id AND c.id = d.id RETURNING c.org_id, c.id`, limit).Scan(ctx, &due)
 	return due, err
 }

@@ -63,18 +63,35 @@ func (r connectionResolver) VendorAccount(ctx context.Context, c *model.AppInsta
 }
 
 func (r connectionResolver) Webhook(ctx context.Context, c *model.AppInstance) (*model.Webhook, error) {
-	url, err := r.webhookURL(ctx, c.Row)
-	return r.apps.Webhook(c.Row, url), err
+	url, path, err := r.webhookURL(ctx, c.Row)
+	hook := r.apps.Webhook(c.Row, url)
+	if hook == nil || err != nil {
+		return nil, err
+	}
+	state, why := r.engine.WebhookStanding(c.Row)
+	hook.State, hook.Path, hook.Error = model.WebhookState(state), orNil(path), orNil(why)
+	return hook, nil
 }
 
-// webhookURL is where the vendor calls; empty when it cannot, as nobody told our own address or the connection is gone,
-// and for those who may not change connections: whoever knows it can send events of vendors that sign none.
-func (r *Resolvers) webhookURL(ctx context.Context, c db.Connection) (string, error) {
-	viewer, _ := auth.FromContext(ctx)
-	if r.engine.PublicURL == "" || !c.DeletedAt.IsZero() || !viewer.May(auth.Write) {
-		return "", nil
+func orNil(s string) *string {
+	if s == "" {
+		return nil
 	}
-	return r.engine.WebhookURL(c)
+	return &s
+}
+
+// webhookURL is where the vendor calls, and the path of that. The URL is empty when nobody told our own address; both are
+// when the connection is gone, and for those who may not change connections: whoever knows it can send events of vendors
+// that sign none.
+func (r *Resolvers) webhookURL(ctx context.Context, c db.Connection) (url, path string, err error) {
+	viewer, _ := auth.FromContext(ctx)
+	if !c.DeletedAt.IsZero() || !viewer.May(auth.Write) {
+		return "", "", nil
+	}
+	if path, err = r.engine.WebhookPath(c); err == nil && r.engine.PublicURL != "" {
+		url = r.engine.PublicURL + path
+	}
+	return url, path, err
 }
 
 func (r connectionResolver) FlowLinks(ctx context.Context, c *model.AppInstance, first *int32, after *string, last *int32, before *string) (*model.FlowLinkConnection, error) {
@@ -136,6 +153,7 @@ func changeOf(in model.UpdateConnectionInput) (flow.ConnectionInput, error) {
 	if secret, set := in.WebhookSecret.ValueOK(); set {
 		out.WebhookSecret = new(given(secret))
 	}
+	out.RotateSecret = given(in.RotateWebhookSecret)
 	credentials, set := in.Credentials.ValueOK()
 	if !set {
 		return out, nil

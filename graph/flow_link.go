@@ -74,7 +74,7 @@ func (r linkResolver) WebhookURL(ctx context.Context, l *model.FlowLink) (*strin
 	if err != nil || c == nil {
 		return nil, err
 	}
-	url, err := r.webhookURL(ctx, c.Row)
+	url, _, err := r.webhookURL(ctx, c.Row)
 	if hook := r.apps.Webhook(c.Row, url); hook != nil {
 		return hook.URL, err
 	}

@@ -74,7 +74,7 @@ var mutations = []golden{
 	{name: "create_connection", vars: input("app", "stripe", "name", "Second key", "credentials", vars("api_key", "$key"), "idempotencyKey", "k1"),
 		keep: map[string]string{"made.connection": "createConnection.connection.id"}},
 	{name: "update_connection", vars: input("id", "$made.connection", "name", "Narrow key")},
-	{name: "update_connection.credentials", vars: input("id", "$made.connection", "credentials", vars("api_key", "$key", "account_id", nil), "webhookSecret", "whsec_1234567890")},
+	{name: "update_connection.credentials", vars: input("id", "$made.connection", "credentials", vars("api_key", "$key", "account_id", nil))},
 	{name: "test_connection", vars: input("id", "$made.connection")},
 	{name: "create_flow_link", vars: input("flowId", "$flow.in", "name", "Narrow", "params", vars("checkoutWait", 0), "connections", []any{
 		vars("key", "trigger", "connectionId", "$made.connection"), vars("key", "account", "connectionId", "$connection.togai"), vars("key", "note", "connectionId", "$made.connection"),

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -25,11 +26,12 @@ type care struct {
 	door   flow.Door
 }
 
-// Timeout is none: a first walk through a large account takes as long as the vendor's budget makes it, page by page
-// under a lease.
+// Timeout is none: each call is bounded by its connector, and a turn of reading by the engine.
 func (*care) Timeout(*river.Job[careArgs]) time.Duration { return -1 }
 
-// Work looks after a connection. What it leaves undone stays due, and the sweeper brings it back.
+// Work looks after a connection: its endpoint at the vendor, and what webhooks may have missed. What it leaves undone stays
+// due, and the sweeper brings it back.
 func (w *care) Work(ctx context.Context, job *river.Job[careArgs]) error {
-	return w.engine.Read(ctx, job.Args.Org, job.Args.Connection, w.door)
+	a := job.Args
+	return errors.Join(w.engine.Care(ctx, a.Org, a.Connection), w.engine.Read(ctx, a.Org, a.Connection, w.door))
 }

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"tieline/db"
@@ -16,6 +17,7 @@ func (j *Jobs) sweeps(ctx context.Context) {
 	tick := time.NewTicker(j.cfg.SweepEvery)
 	defer tick.Stop()
 	var pruned time.Time
+	away := true // this process, or the database
 	for {
 		if now := time.Now(); now.Sub(pruned) > pruneEvery {
 			pruned = now
@@ -23,11 +25,15 @@ func (j *Jobs) sweeps(ctx context.Context) {
 				j.cfg.Log.ErrorContext(ctx, "pruning failed", "error", err)
 			}
 		}
-		for more := true; more && ctx.Err() == nil; {
-			var err error
-			if more, err = j.sweepOnce(ctx); err != nil && ctx.Err() == nil {
-				j.cfg.Log.ErrorContext(ctx, "sweeping failed", "error", err)
-			}
+		var err error
+		if away { // webhooks may have been refused meanwhile
+			err = db.AskAll(ctx, j.cfg.DB)
+		}
+		for more := err == nil; more && ctx.Err() == nil; {
+			more, err = j.sweepOnce(ctx)
+		}
+		if away = err != nil; away && ctx.Err() == nil {
+			j.cfg.Log.ErrorContext(ctx, "sweeping failed", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -38,7 +44,7 @@ func (j *Jobs) sweeps(ctx context.Context) {
 }
 
 // sweepOnce gives workers what is due or was left behind: runs whose wait is over or whose worker died, events that were
-// not dispatched, connections to be read. more says that there may be more of it.
+// not dispatched, connections to be read or whose endpoint is to be looked at. more says that there may be more of it.
 func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 	err = j.cfg.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		runs, err := db.SweepRuns(ctx, tx, sweepLimit)
@@ -53,6 +59,10 @@ func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
+		cared, err := db.SweepCare(ctx, tx, sweepLimit)
+		if err != nil {
+			return err
+		}
 		var tasks []flow.Task
 		for _, r := range runs {
 			tasks = append(tasks, flow.Task{Kind: flow.Activate, Org: r.OrgID, ID: r.ID})
@@ -60,11 +70,18 @@ func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 		for _, e := range events {
 			tasks = append(tasks, flow.Task{Kind: flow.Dispatch, Org: e.OrgID, ID: e.ID})
 		}
-		for _, c := range conns {
+		for _, c := range distinct(conns, cared) {
 			tasks = append(tasks, flow.Task{Kind: flow.Care, Org: c.OrgID, ID: c.ID})
 		}
 		more = len(runs) == sweepLimit || len(events) == sweepLimit
 		return j.Add(ctx, tx, tasks...)
 	})
 	return more && err == nil, err
+}
+
+// distinct are the connections of both lists, each once.
+func distinct(a, b []db.Connection) []db.Connection {
+	return append(a, slices.DeleteFunc(b, func(c db.Connection) bool {
+		return slices.ContainsFunc(a, func(o db.Connection) bool { return o.ID == c.ID && o.OrgID == c.OrgID })
+	})...)
 }

@@ -2,9 +2,11 @@ package stripe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	stripe "github.com/stripe/stripe-go/v76"
 
@@ -27,29 +29,33 @@ const (
 // included. Once the create is settled the secret is lost with whoever received it, and a create whose endpoint was
 // deleted must not be repeated, as Stripe would answer with the dead one; both ask the caller for another generation.
 func register(ctx context.Context, c connectors.Conn, e connectors.Endpoint) (connectors.Registration, error) {
-	ours, err := endpoints(ctx, c, e.ConnectionID)
+	ours, err := endpoints(ctx, c, e)
 	if err != nil {
 		return connectors.Registration{}, err
 	}
-	kept := slices.ContainsFunc(ours, func(w *stripe.WebhookEndpoint) bool { return w.ID == e.KnownID && good(w, e) })
+	known := func(w *stripe.WebhookEndpoint) bool { return w.ID == e.KnownID }
+	kept := slices.ContainsFunc(ours, func(w *stripe.WebhookEndpoint) bool { return known(w) && good(w, e) })
+	gone := connectors.Registration{Gone: e.KnownID != "" && !slices.ContainsFunc(ours, known)}
 	spent := false
 	for _, w := range ours {
 		this := w.Metadata[metaGeneration] == strconv.Itoa(e.Generation)
-		if good(w, e) && (w.ID == e.KnownID || this && !kept) {
+		if w.ID == e.Beside || good(w, e) && (known(w) || this && !kept) {
 			continue
 		}
-		if err := remove(ctx, c, w.ID); err != nil {
-			return connectors.Registration{}, err
+		if err := deleteEndpoint(ctx, c, w.ID); err != nil {
+			return gone, err
 		}
-		spent = spent || this
+		spent, gone.Gone = spent || this, gone.Gone || known(w)
 	}
 	switch {
 	case kept:
 		return connectors.Registration{ID: e.KnownID}, nil
 	case spent:
-		return connectors.Registration{}, nil
+		return gone, nil
 	}
-	return createEndpoint(ctx, c, e)
+	made, err := createEndpoint(ctx, c, e)
+	made.Gone = gone.Gone
+	return made, err
 }
 
 // good says whether an endpoint delivers what we want to where we want it. Its API version cannot be changed later.
@@ -61,7 +67,7 @@ func good(w *stripe.WebhookEndpoint, e connectors.Endpoint) bool {
 func createEndpoint(ctx context.Context, c connectors.Conn, e connectors.Endpoint) (connectors.Registration, error) {
 	generation, secret := strconv.Itoa(e.Generation), ""
 	find := func(ctx context.Context, _ string) (connectors.Ref, bool, error) {
-		ours, err := endpoints(ctx, c, e.ConnectionID)
+		ours, err := endpoints(ctx, c, e)
 		for _, w := range ours {
 			if w.Metadata[metaGeneration] == generation {
 				return connectors.Ref{ID: w.ID}, true, nil
@@ -92,12 +98,12 @@ func createEndpoint(ctx context.Context, c connectors.Conn, e connectors.Endpoin
 	return connectors.Registration{ID: ref.ID, Secret: secret}, nil
 }
 
-// endpoints are those of the connection.
-func endpoints(ctx context.Context, c connectors.Conn, connection string) ([]*stripe.WebhookEndpoint, error) {
+// endpoints are those of the connection, at our own address.
+func endpoints(ctx context.Context, c connectors.Conn, e connectors.Endpoint) ([]*stripe.WebhookEndpoint, error) {
 	var ours []*stripe.WebhookEndpoint
 	it := api(c).WebhookEndpoints.List(&stripe.WebhookEndpointListParams{ListParams: list(ctx)})
 	for it.Next() {
-		if w := it.WebhookEndpoint(); w.Metadata[metaConnection] == connection {
+		if w := it.WebhookEndpoint(); w.Metadata[metaConnection] == e.ConnectionID && (e.Root == "" || strings.HasPrefix(w.URL, e.Root+"/")) {
 			ours = append(ours, w)
 		}
 	}
@@ -107,7 +113,15 @@ func endpoints(ctx context.Context, c connectors.Conn, connection string) ([]*st
 	return ours, nil
 }
 
-func remove(ctx context.Context, c connectors.Conn, id string) error {
+func remove(ctx context.Context, c connectors.Conn, e connectors.Endpoint) error {
+	ours, err := endpoints(ctx, c, e)
+	for _, w := range ours {
+		err = errors.Join(err, deleteEndpoint(ctx, c, w.ID))
+	}
+	return err
+}
+
+func deleteEndpoint(ctx context.Context, c connectors.Conn, id string) error {
 	gone := func(ctx context.Context, _ string) (connectors.Ref, bool, error) {
 		_, err := api(c).WebhookEndpoints.Get(id, &stripe.WebhookEndpointParams{Params: read(ctx)})
 		if err = failed(c, err, false); missing(err) {

@@ -66,6 +66,9 @@ func garbled(err error, write bool) error {
 		digits, _, _ := strings.Cut(rest, ",")
 		out.Status, _ = strconv.Atoi(digits)
 	}
+	if out.Status != 0 {
+		out.Err = fmt.Errorf("Stripe: it answered %d, and not as its API does", out.Status)
+	}
 	if write {
 		out.Kind = connectors.OutcomeUnknown
 	}

@@ -37,7 +37,7 @@ func Connector() connectors.Connector {
 		Identify:  identify,
 		Account:   accountID,
 		Webhook: &connectors.Webhook{
-			Open: open, Register: register, Remove: remove,
+			Open: open, Register: register, Remove: remove, SecretPrefix: "whsec_",
 			Help: "In the Stripe dashboard under Developers, Webhooks, add an endpoint with this URL, API version " + apiVersion +
 				" and the listed events, then paste its signing secret (whsec_…) here.",
 		},

@@ -153,7 +153,7 @@ var calls = map[string]struct {
 		_, err := createEndpoint(t.Context(), c, connectors.Endpoint{ConnectionID: "con_1", URL: "https://tieline.test/hook", Events: []string{"customer.created"}, Generation: 1})
 		return err
 	}},
-	"remove": {"/v1/webhook_endpoints/*", true, func(t *testing.T, c connectors.Conn) error { return remove(t.Context(), c, "we_1") }},
+	"remove": {"/v1/webhook_endpoints/*", true, func(t *testing.T, c connectors.Conn) error { return deleteEndpoint(t.Context(), c, "we_1") }},
 }
 
 func TestFaults(t *testing.T) {

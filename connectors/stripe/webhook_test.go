@@ -386,7 +386,7 @@ func TestRegister(t *testing.T) {
 	}
 	for range 2 {
 		c, _ := connect(t, s, a.Key())
-		if err := remove(t.Context(), c, fresh.ID); err != nil {
+		if err := remove(t.Context(), c, e); err != nil {
 			t.Errorf("removing: %v", err)
 		}
 	}
@@ -443,7 +443,7 @@ func TestRegisterWhereTheAnswerIsLost(t *testing.T) {
 		// A deleted endpoint's create must not be repeated.
 		e.KnownID, e.URL = fresh.ID, url+"/moved"
 		dead, err := register(t.Context(), c, e)
-		if err != nil || dead != (connectors.Registration{}) {
+		if err != nil || dead != (connectors.Registration{Gone: true}) {
 			t.Errorf("%s: a dead endpoint is described: %q, %v", point, dead.ID, err)
 		}
 		for _, e := range j.Effects() {

@@ -82,7 +82,7 @@ func refused(c connectors.Conn, res *http.Response, body []byte, write bool) err
 
 // garbled is for answers that are not Togai's JSON.
 func garbled(status int, write bool) error {
-	out := connectors.Errorf(connectors.Unavailable, "Togai: the answer cannot be read")
+	out := connectors.Errorf(connectors.Unavailable, "Togai: it answered %d, and not as its API does", status)
 	if out.Status = status; write {
 		out.Kind = connectors.OutcomeUnknown
 	}

@@ -2437,6 +2437,29 @@ func fieldContext_Webhook_url(_ context.Context, ec *executionContext, field gra
 	return graphql.NewScalarFieldContext("Webhook", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
+func _Webhook_path(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Webhook) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_Webhook_path(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Path, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_Webhook_path(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Webhook", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
 func _Webhook_events(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Webhook) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -2690,7 +2713,7 @@ func unmarshalInputUpdateConnectionInput(ctx context.Context, ec *executionConte
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "name", "credentials", "webhookSecret", "idempotencyKey"}
+	fieldsInOrder := [...]string{"id", "name", "credentials", "webhookSecret", "rotateWebhookSecret", "idempotencyKey"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -2725,6 +2748,13 @@ func unmarshalInputUpdateConnectionInput(ctx context.Context, ec *executionConte
 				return it, err
 			}
 			it.WebhookSecret = graphql.OmittableOf(data)
+		case "rotateWebhookSecret":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("rotateWebhookSecret"))
+			data, err := unmarshalOBoolean2ᚖbool(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.RotateWebhookSecret = data
 		case "idempotencyKey":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
@@ -3626,6 +3656,11 @@ func _Webhook(ctx context.Context, ec *executionContext, sel ast.SelectionSet, o
 			}
 		case "url":
 			out.Values[i] = _Webhook_url(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "path":
+			out.Values[i] = _Webhook_path(ctx, ec, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}

@@ -530,24 +530,38 @@ type Webhook {
   state: WebhookState!
   """
   The address the vendor calls. Treat it as a secret of its own: whoever knows it can send events of a vendor that signs
-  none. Null without the scope WRITE, and where no public address is configured.
+  none. Null without the scope WRITE, and where no public address is configured (TIELINE_PUBLIC_URL).
   """
   url: String
+  """
+  The path of that address, to put behind a public address that leads here, for instance a tunnel's. As secret as url.
+  Null without the scope WRITE, and once the connection was deleted.
+  """
+  path: String
   """The vendor's event types that the endpoint must be subscribed to."""
   events: [String!]!
-  """Why it is not registered, in words; null when it is."""
+  """What is wrong with it, and what to do about it; null when nothing is."""
   error: String
   """When the vendor last called it with a valid signature."""
   receivedAt: DateTime
 }
 
-"""Who looks after a webhook endpoint."""
+"""
+Who looks after a webhook endpoint. Until a webhook has arrived, and while there is none, events are found by asking the
+vendor about once a minute or more often; afterwards it is asked every 15 minutes, and at once after a silence.
+"""
 enum WebhookState {
-  """Registered by us through the vendor's API, and removed with the connection."""
+  """
+  Registered by us through the vendor's API, and removed with the connection. Every few minutes it is looked at, and one
+  that is missing, switched off or changed is made anew.
+  """
   REGISTERED
-  """Set up at the vendor by hand, with the signing secret pasted here."""
+  """Set up at the vendor by hand. Where the vendor signs, its signing secret was given here."""
   MANUAL
-  """Not there: events are found by reading, later. The app's webhookHelp tells how to set it up."""
+  """
+  Not there: events are found by asking. Where the vendor lets us, registering it is tried again and again; else error and
+  the app's webhookHelp tell how to set it up.
+  """
   MISSING
 }
 
@@ -630,13 +644,20 @@ type Mutation {
     input: UpdateConnectionInput!
   ): UpdateConnectionPayload! @scope(needs: WRITE)
 
-  """Tries the credentials against the vendor, reads account and permissions again, and repairs the webhook."""
+  """
+  Tries the credentials against the vendor, reads account and permissions again, and looks at the webhook at the vendor:
+  one that is missing, switched off, changed, or signs with a secret that is not known here, is made anew.
+  """
   testConnection(
     """Which connection."""
     input: TestConnectionInput!
   ): TestConnectionPayload! @scope(needs: WRITE)
 
-  """Removes a connection, its secrets and our endpoint at the vendor. Refused with IN_USE while a flow link that uses it is on."""
+  """
+  Removes a connection, its secrets and our endpoint at the vendor. Refused with IN_USE while a flow link that uses it is
+  on. When the vendor cannot be reached, removing the endpoint is tried again for a day, and the credentials are forgotten
+  after that.
+  """
   deleteConnection(
     """Which connection."""
     input: DeleteConnectionInput!
@@ -653,7 +674,10 @@ input CreateConnectionInput {
   A text for each field of the app's form, by key: {"api_key": "sk_test_…"}.
   """
   credentials: JSON! @secret
-  """Signing secret of an endpoint that was set up at the vendor by hand, where we cannot register one: whsec_…"""
+  """
+  Signing secret of an endpoint that you set up at the vendor by hand: whsec_… We register none then. For apps that sign
+  nothing leave it out.
+  """
   webhookSecret: String @secret
   """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
   idempotencyKey: String
@@ -675,8 +699,16 @@ input UpdateConnectionInput {
   name: String
   """New values for fields of the form, by key. Fields that are left out keep their value; null empties an optional one."""
   credentials: JSON @secret
-  """Signing secret of an endpoint that was set up by hand; null forgets it."""
+  """
+  Signing secret of an endpoint that you set up by hand. The one before is taken for 24 hours more. Null forgets it, and we
+  register an endpoint where we can. Refused with WRONG_STATE where we registered the webhook.
+  """
   webhookSecret: String @secret
+  """
+  Have another signing secret, where we registered the webhook: a second endpoint is made, both secrets are taken for 24
+  hours, and the old endpoint is removed.
+  """
+  rotateWebhookSecret: Boolean
   """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
   idempotencyKey: String
 }
@@ -3045,6 +3077,8 @@ func childFields_Webhook(ctx context.Context, ec *executionContext, field graphq
 		return fieldContext_Webhook_state(ctx, ec, field)
 	case "url":
 		return fieldContext_Webhook_url(ctx, ec, field)
+	case "path":
+		return fieldContext_Webhook_path(ctx, ec, field)
 	case "events":
 		return fieldContext_Webhook_events(ctx, ec, field)
 	case "error":

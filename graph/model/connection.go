@@ -41,15 +41,15 @@ func (a *Apps) Connection(c db.Connection) (*AppInstance, error) {
 	return out, nil
 }
 
-// Webhook shows a connection's endpoint at the vendor, at a URL that may be unknown; nil when its app has no webhooks.
+// Webhook shows a connection's endpoint at the vendor, at a URL that may be unknown; nil when its app has no webhooks. How
+// it stands is the engine's to say.
 func (a *Apps) Webhook(c db.Connection, url string) *Webhook {
 	app, ok := a.registry.App(c.App)
 	if !ok || app.Webhook == nil {
 		return nil
 	}
 	return &Webhook{
-		ID: part("whk", c.ID.String()), State: WebhookState(c.WebhookState), URL: text(url), Events: app.Events(),
-		Error: text(c.WebhookError), ReceivedAt: moment(c.WebhookSeenAt),
+		ID: part("whk", c.ID.String()), URL: text(url), Events: app.Events(), ReceivedAt: moment(c.WebhookSeenAt),
 	}
 }
 

@@ -212,7 +212,8 @@ type CreateConnectionInput struct {
 	Name string `json:"name"`
 	// A text for each field of the app's form, by key: {"api_key": "sk_test_…"}.
 	Credentials json.RawMessage `json:"credentials"`
-	// Signing secret of an endpoint that was set up at the vendor by hand, where we cannot register one: whsec_…
+	// Signing secret of an endpoint that you set up at the vendor by hand: whsec_… We register none then. For apps that sign
+	// nothing leave it out.
 	WebhookSecret *string `json:"webhookSecret,omitempty"`
 	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
@@ -868,8 +869,12 @@ type UpdateConnectionInput struct {
 	Name graphql.Omittable[*string] `json:"name,omitempty"`
 	// New values for fields of the form, by key. Fields that are left out keep their value; null empties an optional one.
 	Credentials graphql.Omittable[json.RawMessage] `json:"credentials,omitempty"`
-	// Signing secret of an endpoint that was set up by hand; null forgets it.
+	// Signing secret of an endpoint that you set up by hand. The one before is taken for 24 hours more. Null forgets it, and we
+	// register an endpoint where we can. Refused with WRONG_STATE where we registered the webhook.
 	WebhookSecret graphql.Omittable[*string] `json:"webhookSecret,omitempty"`
+	// Have another signing secret, where we registered the webhook: a second endpoint is made, both secrets are taken for 24
+	// hours, and the old endpoint is removed.
+	RotateWebhookSecret *bool `json:"rotateWebhookSecret,omitempty"`
 	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
@@ -916,11 +921,14 @@ type Webhook struct {
 	// Who looks after the endpoint.
 	State WebhookState `json:"state"`
 	// The address the vendor calls. Treat it as a secret of its own: whoever knows it can send events of a vendor that signs
-	// none. Null without the scope WRITE, and where no public address is configured.
+	// none. Null without the scope WRITE, and where no public address is configured (TIELINE_PUBLIC_URL).
 	URL *string `json:"url,omitempty"`
+	// The path of that address, to put behind a public address that leads here, for instance a tunnel's. As secret as url.
+	// Null without the scope WRITE, and once the connection was deleted.
+	Path *string `json:"path,omitempty"`
 	// The vendor's event types that the endpoint must be subscribed to.
 	Events []string `json:"events"`
-	// Why it is not registered, in words; null when it is.
+	// What is wrong with it, and what to do about it; null when nothing is.
 	Error *string `json:"error,omitempty"`
 	// When the vendor last called it with a valid signature.
 	ReceivedAt *time.Time `json:"receivedAt,omitempty"`
@@ -1800,15 +1808,18 @@ func (e WaitingReason) MarshalJSON() ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// Who looks after a webhook endpoint.
+// Who looks after a webhook endpoint. Until a webhook has arrived, and while there is none, events are found by asking the
+// vendor about once a minute or more often; afterwards it is asked every 15 minutes, and at once after a silence.
 type WebhookState string
 
 const (
-	// Registered by us through the vendor's API, and removed with the connection.
+	// Registered by us through the vendor's API, and removed with the connection. Every few minutes it is looked at, and one
+	// that is missing, switched off or changed is made anew.
 	WebhookStateRegistered WebhookState = "REGISTERED"
-	// Set up at the vendor by hand, with the signing secret pasted here.
+	// Set up at the vendor by hand. Where the vendor signs, its signing secret was given here.
 	WebhookStateManual WebhookState = "MANUAL"
-	// Not there: events are found by reading, later. The app's webhookHelp tells how to set it up.
+	// Not there: events are found by asking. Where the vendor lets us, registering it is tried again and again; else error and
+	// the app's webhookHelp tell how to set it up.
 	WebhookStateMissing WebhookState = "MISSING"
 )
 

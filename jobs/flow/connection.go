@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -8,9 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"tieline/connectors"
@@ -23,6 +26,7 @@ type ConnectionInput struct {
 	Name          *string
 	Credentials   map[string]string // the app's form by field key; in an update, only what changes
 	WebhookSecret *string           // a signing secret pasted by hand; empty removes it
+	RotateSecret  bool              // of an update: have another signing secret where we registered the webhook
 }
 
 // Commit is called in the transaction that makes an operation's work come true, with the id of what it was about. An
@@ -39,8 +43,10 @@ func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput, com
 	row := db.Connection{OrgID: org, ID: db.NewID(), App: app.Key, State: ConnActive, WebhookState: WebhookMissing, TestedAt: time.Now()}
 	bad := named(&row, in.Name, true)
 	creds, more := fill(app, nil, in.Credentials)
-	if bad = append(bad, more...); len(bad) > 0 {
-		return db.Connection{}, bad
+	bad = append(bad, more...)
+	more, err := e.pasted(app, &row, in.WebhookSecret)
+	if bad = append(bad, more...); err != nil || len(bad) > 0 {
+		return db.Connection{}, cmp.Or(err, bad.or())
 	}
 	account, err := e.prove(ctx, app, creds, &row)
 	if err != nil {
@@ -55,8 +61,8 @@ func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput, com
 	if row.Credentials, err = e.sealJSON(map[string]string(creds), connectionAD(org, row.ID, "credentials")); err != nil {
 		return db.Connection{}, err
 	}
-	if err := e.sealSecret(&row, in.WebhookSecret); err != nil {
-		return db.Connection{}, err
+	if app.Webhook != nil && app.Webhook.Register != nil {
+		row.CareAt = time.Now().Add(careSoon) // should this process not come to it
 	}
 	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		account.OrgID = org
@@ -79,11 +85,11 @@ func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput, com
 	if err != nil {
 		return db.Connection{}, err
 	}
-	return e.register(ctx, row)
+	return e.register(ctx, row, looked{person: true})
 }
 
-// UpdateConnection renames a connection, or gives it other credentials, which must open the same vendor account and mode.
-// Runs that waited for it go on.
+// UpdateConnection renames a connection, or gives it other credentials, which must open the same vendor account and mode,
+// or another signing secret. Runs that waited for it go on.
 func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in ConnectionInput, commit Commit) (db.Connection, error) {
 	row, err := db.GetConnection(ctx, e.DB, org, id)
 	if err != nil {
@@ -91,51 +97,81 @@ func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in Connect
 	}
 	app, _ := e.Apps.App(row.App)
 	bad := named(&row, in.Name, false)
-	if err := e.sealSecret(&row, in.WebhookSecret); err != nil {
+	more, err := e.pasted(app, &row, in.WebhookSecret)
+	if err != nil {
 		return row, err
 	}
+	bad = append(bad, more...)
 	if in.Credentials != nil {
-		old, err := e.credentials(row)
-		if err != nil {
+		if more, err = e.replaced(ctx, app, &row, in.Credentials, len(bad) == 0); err != nil {
 			return row, err
 		}
-		creds, more := fill(app, old, in.Credentials)
-		if bad = append(bad, more...); len(bad) > 0 {
-			return row, bad
-		}
-		account, err := e.prove(ctx, app, creds, &row)
-		if err != nil {
-			return row, err
-		}
-		if have := row.VendorAccount; account.ExternalID != have.ExternalID || account.Mode != have.Mode {
-			return row, problem(CodeOtherAccount, fmt.Sprintf("These credentials open %s (%s); this connection is for %s (%s). Make a new connection for another account.",
-				account.ExternalID, account.Mode, have.ExternalID, have.Mode), "credentials")
-		}
-		if row.Credentials, err = e.sealJSON(map[string]string(creds), connectionAD(org, id, "credentials")); err != nil {
-			return row, err
-		}
+		bad = append(bad, more...)
 	}
 	if len(bad) > 0 {
 		return row, bad
 	}
+	old := row
+	if in.RotateSecret {
+		if err := e.renew(ctx, &row); err != nil {
+			return row, err
+		}
+	}
 	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
-		if err := db.SaveConnection(ctx, tx, &row); err != nil {
+		if in.RotateSecret {
+			if err := db.SaveWebhook(ctx, tx, &row, careSoon); err != nil {
+				return err
+			}
+			old.UpdatedAt = row.UpdatedAt
+		}
+		if err := db.SaveConnection(ctx, tx, &old, in.WebhookSecret != nil); err != nil {
 			return taken(err)
 		}
 		if in.Credentials != nil {
-			if err := e.wakeReauth(ctx, tx, row); err != nil {
+			if err := e.wakeReauth(ctx, tx, old); err != nil {
 				return err
 			}
 		}
 		return commit(ctx, tx, id)
 	})
-	if err != nil || in.Credentials == nil {
-		return row, err
+	if err != nil {
+		return old, err
 	}
-	return e.register(ctx, row)
+	if in.Credentials == nil && in.WebhookSecret == nil && !in.RotateSecret {
+		return old, nil
+	}
+	return e.register(ctx, old, looked{person: true})
 }
 
-// TestConnection proves a connection's credentials again and notes the outcome. A refusal by the vendor is an outcome.
+// replaced proves other credentials of a connection and puts them in the place of the old ones. Without ask they are looked
+// at and the vendor is not called.
+func (e *Engine) replaced(ctx context.Context, app connectors.Connector, row *db.Connection, given map[string]string, ask bool) (Problems, error) {
+	old, err := e.credentials(*row)
+	if err != nil {
+		return nil, err
+	}
+	creds, bad := fill(app, old, given)
+	if len(bad) > 0 || !ask {
+		return bad, nil
+	}
+	have := row.VendorAccount
+	if mode, err := app.Mode(creds); err == nil && string(mode) != have.Mode {
+		return problem(CodeModeMismatch, fmt.Sprintf("These credentials are for %s data; this connection is for %s data. The two never meet: make a connection of its own for them.", mode, have.Mode), "credentials"), nil
+	}
+	account, err := e.prove(ctx, app, creds, row)
+	if err != nil {
+		return nil, err
+	}
+	if account.ExternalID != have.ExternalID {
+		return problem(CodeOtherAccount, fmt.Sprintf("These credentials open %s; this connection is for %s. Make a new connection for another account.",
+			account.ExternalID, have.ExternalID), "credentials"), nil
+	}
+	row.Credentials, err = e.sealJSON(map[string]string(creds), connectionAD(row.OrgID, row.ID, "credentials"))
+	return nil, err
+}
+
+// TestConnection proves a connection's credentials again and notes the outcome, and repairs its webhook. A refusal by the
+// vendor is an outcome.
 func (e *Engine) TestConnection(ctx context.Context, org, id db.ID, commit Commit) (db.Connection, error) {
 	row, err := db.GetConnection(ctx, e.DB, org, id)
 	if err != nil {
@@ -161,7 +197,7 @@ func (e *Engine) TestConnection(ctx context.Context, org, id db.ID, commit Commi
 	}
 	row.TestedAt = time.Now()
 	if serr := e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
-		if err := db.SaveConnection(ctx, tx, &row); err != nil {
+		if err := db.SaveConnection(ctx, tx, &row, false); err != nil {
 			return taken(err)
 		}
 		if row.State == ConnActive {
@@ -173,11 +209,14 @@ func (e *Engine) TestConnection(ctx context.Context, org, id db.ID, commit Commi
 	}); serr != nil {
 		return row, serr
 	}
-	if err != nil || row.WebhookState == WebhookRegistered {
+	if err != nil {
 		return row, nil
 	}
-	return e.register(ctx, row)
+	return e.register(ctx, row, looked{person: true})
 }
+
+// removeWithin is how long a caller waits for the endpoint of a deleted connection to be removed.
+const removeWithin = 10 * time.Second
 
 // DeleteConnection removes a connection that no enabled link uses, its webhook at the vendor with it. History stays.
 func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID, commit Commit) (db.Connection, error) {
@@ -185,6 +224,8 @@ func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID, commit Com
 	if err != nil {
 		return row, err
 	}
+	app, _ := e.Apps.App(row.App)
+	endpoint := false
 	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if row, err = db.LockConnection(ctx, tx, org, id); err != nil {
 			return err
@@ -192,15 +233,22 @@ func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID, commit Com
 		if err := inUse(ctx, tx, org, id); err != nil {
 			return err
 		}
-		if err := db.DropConnection(ctx, tx, org, id); err != nil {
+		// Without an address of our own we could not tell our endpoint from that of a copy of us.
+		endpoint = app.Webhook != nil && app.Webhook.Remove != nil && e.PublicURL != ""
+		if err := db.DropConnection(ctx, tx, org, id, endpoint); err != nil {
 			return err
 		}
 		return commit(ctx, tx, id)
 	})
-	if err == nil && row.WebhookID != "" {
-		e.unregister(context.WithoutCancel(ctx), row) // best effort: a key that no longer works cannot remove it
+	if err != nil || !endpoint {
+		return row, err
 	}
-	return row, err
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
+	defer cancel()
+	if err := e.Care(within, org, id); err != nil { // care comes back to it
+		e.Log.WarnContext(ctx, "a webhook could not be removed; that is tried again", "org", org, "connection", id, "error", err)
+	}
+	return row, nil
 }
 
 // inUse says what still needs a connection.
@@ -292,13 +340,16 @@ func fill(app connectors.Connector, old connectors.Credentials, given map[string
 			bad = append(bad, Problem{Field: []string{"credentials", f.Key}, Code: CodeRequired, Message: f.Label + " is needed. " + f.Help})
 		case v != "" && len(f.Choices) > 0 && !slices.ContainsFunc(f.Choices, func(c connectors.Choice) bool { return c.Value == v }):
 			bad = append(bad, Problem{Field: []string{"credentials", f.Key}, Code: CodeInvalid, Message: f.Label + " must be one of the form's choices."})
+		case strings.ContainsFunc(v, unicode.IsControl):
+			bad = append(bad, Problem{Field: []string{"credentials", f.Key}, Code: CodeInvalid, Message: f.Label + " holds a line break or another character that cannot be part of it. Copy it again."})
 		case v != "":
 			creds[f.Key] = v
 		}
 	}
-	for k := range given {
+	for _, k := range slices.Sorted(maps.Keys(given)) {
 		if _, ok := known[k]; !ok {
-			bad = append(bad, Problem{Field: []string{"credentials", k}, Code: CodeUnknownField, Message: fmt.Sprintf("%s has no field %q.", app.Name, k)})
+			bad = append(bad, Problem{Field: []string{"credentials", k}, Code: CodeUnknownField,
+				Message: fmt.Sprintf("%s has no field %q. It has %s.", app.Name, k, strings.Join(slices.Sorted(maps.Keys(known)), ", "))})
 		}
 	}
 	return creds, bad

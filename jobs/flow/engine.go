@@ -42,12 +42,13 @@ type Timing struct {
 	Patience time.Duration // how long a step waits for a dependency
 	Pause    time.Duration // the longest a worker sleeps for the vendor's budget; beyond it the run waits
 	Sweep    time.Duration // between looks at walks to the very end of a vendor's list
+	Turn     time.Duration // how long reading goes on before other connections have their turn
 }
 
 // DefaultTiming is what serves people.
 var DefaultTiming = Timing{
 	Lease: 6 * time.Second, Retry: time.Second, RetryMax: 10 * time.Minute, Tries: 12,
-	Patience: 24 * time.Hour, Pause: time.Second, Sweep: 15 * time.Minute,
+	Patience: 24 * time.Hour, Pause: time.Second, Sweep: 15 * time.Minute, Turn: 20 * time.Second,
 }
 
 func (e *Engine) timing() Timing {
@@ -63,6 +64,7 @@ func (e *Engine) timing() Timing {
 	pick(&t.Patience, d.Patience)
 	pick(&t.Pause, d.Pause)
 	pick(&t.Sweep, d.Sweep)
+	pick(&t.Turn, d.Turn)
 	if t.Tries == 0 {
 		t.Tries = d.Tries
 	}

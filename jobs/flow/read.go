@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,11 +14,15 @@ import (
 // readLease is how long a cursor stays with a reader that gives no sign.
 const readLease = 15 * time.Second
 
+// failedPause is the longest time from a reading that failed to the next.
+const failedPause = 30 * time.Second
+
 // errReading says that another process reads the same cursor now.
 var errReading = errors.New("another process is reading")
 
-// Read looks after a connection: it asks for what webhooks may have missed, for each trigger that is due, and hands it
-// to the door. Its failures are kept on the cursor and tried again.
+// Read asks for what webhooks may have missed, for each trigger of a connection that is due, and hands it to the door. Its
+// failures are kept on the cursor and tried again. It takes no longer than one turn: what is left then is due at once, so
+// that a large account leaves room for others.
 func (e *Engine) Read(ctx context.Context, org, connection db.ID, door Door) error {
 	conn, err := db.GetConnection(ctx, e.DB, org, connection)
 	if errors.Is(err, db.ErrNotFound) {
@@ -34,12 +39,17 @@ func (e *Engine) Read(ctx context.Context, org, connection db.ID, door Door) err
 	if err != nil {
 		return err
 	}
+	until := time.Now().Add(e.timing().Turn)
 	for _, cur := range cursors {
 		t, ok := app.Trigger(cur.Trigger)
-		if !ok || t.List == nil || time.Since(cur.ReadAt) < e.pause(conn, t)/2 { // that one was read for another reason
+		asked := !cur.AskedAt.IsZero() || cur.Walk != "" || cur.Error != ""
+		if !ok || t.List == nil || !asked && time.Since(cur.ReadAt) < e.pause(conn, t)/2 { // that one was read for another reason
 			continue
 		}
-		if err := e.readTrigger(ctx, conn, app, t, door); err != nil && !errors.Is(err, errReading) && connectors.KindOf(err) == "" {
+		if time.Now().After(until) {
+			return nil // it is due still, and swept soon
+		}
+		if _, err := e.readTrigger(ctx, conn, app, t, door, until); err != nil && !errors.Is(err, errReading) && connectors.KindOf(err) == "" {
 			return err // the vendor's own refusals are on the cursor
 		}
 	}
@@ -58,11 +68,13 @@ func (e *Engine) catchUp(ctx context.Context, conn db.Connection, trigger string
 		return err
 	}
 	for {
-		err := e.readTrigger(ctx, conn, app, t, door)
-		if err == nil {
+		whole, err := e.readTrigger(ctx, conn, app, t, door, time.Time{})
+		switch {
+		case err == nil && whole:
 			return e.dispatchPending(ctx, conn, trigger)
-		}
-		if !errors.Is(err, errReading) {
+		case err == nil: // the rest of a walk that began before
+			continue
+		case !errors.Is(err, errReading):
 			return err
 		}
 		select { // another process is at it; its lease bounds the wait
@@ -86,29 +98,34 @@ func (e *Engine) dispatchPending(ctx context.Context, conn db.Connection, trigge
 	return nil
 }
 
-// readTrigger walks one trigger's list from its cursor, under a lease.
-func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connectors.Connector, t connectors.Trigger, door Door) error {
+// readTrigger walks one trigger's list from its cursor, under a lease, until its end or, unless that is zero, until a point
+// in time. whole says that it went from the beginning to the end.
+func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connectors.Connector, t connectors.Trigger, door Door, until time.Time) (whole bool, err error) {
 	cur, err := db.LeaseCursor(ctx, e.DB, conn.OrgID, conn.ID, t.Key, readLease)
 	if errors.Is(err, db.ErrNotFound) {
-		return errReading
+		return false, errReading
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	c, err := e.open(conn, &caller{pace: e.pacer(app, *conn.VendorAccount)})
 	if err != nil {
-		return err
+		return false, err
 	}
-	next, rerr := e.walk(ctx, conn, t, c, cur, door)
+	w := walk{e: e, conn: conn, trigger: t, c: c, door: door, cur: cur, until: until}
+	rerr := w.walk(ctx)
 	if errors.Is(rerr, errReading) {
-		return rerr
+		return false, rerr
 	}
+	next, resumed := w.cur, cur.Walk != ""
 	next.DueAt, next.Error = time.Now().Add(e.pause(conn, t)), ""
-	if rerr != nil {
-		next.Error = rerr.Error()
-	}
-	if ctx.Err() != nil {
-		next.DueAt = time.Now() // stopping: somebody else goes on
+	switch {
+	case ctx.Err() != nil: // stopping: somebody else goes on
+		next.DueAt = time.Now()
+	case rerr != nil:
+		next.DueAt, next.Error = time.Now().Add(min(e.pause(conn, t), failedPause)), text(rerr.Error())
+	case next.Walk != "", resumed && !cur.AskedAt.IsZero(): // there is more, or news that the walk may have passed by
+		next.DueAt = time.Now()
 	}
 	err = e.DB.InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx db.Tx) error {
 		if connectors.KindOf(rerr) == connectors.Unauthorized {
@@ -116,49 +133,74 @@ func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connec
 				return err
 			}
 		}
-		return db.SaveCursor(ctx, tx, next)
+		if w.found > 0 && conn.WebhookState == WebhookRegistered { // which a webhook should have brought
+			if err := db.AskCare(ctx, tx, conn.OrgID, conn.ID); err != nil {
+				return err
+			}
+		}
+		return db.SaveCursor(ctx, tx, next, rerr == nil && !resumed)
 	})
 	if errors.Is(err, db.ErrNotFound) {
 		err = errReading
 	}
-	return errors.Join(rerr, err)
+	return next.Walk == "" && !resumed, errors.Join(rerr, err)
+}
+
+// walk is one reading of a trigger's list.
+type walk struct {
+	e       *Engine
+	conn    db.Connection
+	trigger connectors.Trigger
+	c       connectors.Conn
+	door    Door
+	cur     db.Cursor
+	until   time.Time // when it stops between two pages; zero: never
+	found   int       // what was new and is no baseline
 }
 
 // walk reads page by page. A walk whose list has what changed last first ends where nothing is new, but goes to the
-// very end once in a while: many changes of old records could hide a new one behind them.
-func (e *Engine) walk(ctx context.Context, conn db.Connection, t connectors.Trigger, c connectors.Conn, cur db.Cursor, door Door) (db.Cursor, error) {
-	source, first := FromCatchUp, cur.BasedAt.IsZero()
+// very end once in a while: many changes of old records could hide a new one behind them. How far it came is on the cursor,
+// also when it failed.
+func (w *walk) walk(ctx context.Context) error {
+	source, first := FromCatchUp, w.cur.BasedAt.IsZero()
 	if first {
 		source = FromBaseline
 	}
-	whole := first || time.Since(cur.SweptAt) > e.timing().Sweep
-	at := cur.Cursor
+	whole := first || time.Since(w.cur.SweptAt) > w.e.timing().Sweep
+	at := cmp.Or(w.cur.Walk, w.cur.Cursor)
+	w.cur.Walk = "" // should the vendor not know it any more, the next walk begins anew
 	for {
-		page, err := e.list(ctx, t, c, at, &cur)
+		page, err := w.e.list(ctx, w.trigger, w.c, at, &w.cur)
 		if err != nil {
-			return cur, err
+			return err
 		}
-		fresh, err := door.Take(ctx, conn, source, page.Items)
+		fresh, err := w.door.Take(ctx, w.conn, source, page.Items)
 		if err != nil {
-			return cur, err
+			return err
 		}
-		at = page.Cursor
+		if !first {
+			w.found += fresh
+		}
 		if !page.More {
+			w.cur.Cursor = page.Cursor
 			break
 		}
 		if page.Stop && fresh == 0 && !whole {
-			at = cur.Cursor // the next walk begins where this one did
-			break
+			break // the next walk begins where this one did
+		}
+		at = page.Cursor
+		if w.cur.Walk = at; !w.until.IsZero() && time.Now().After(w.until) {
+			return nil
 		}
 	}
-	cur.Cursor, cur.ReadAt = at, time.Now()
+	w.cur.Walk, w.cur.ReadAt = "", time.Now()
 	if first {
-		cur.BasedAt = cur.ReadAt
+		w.cur.BasedAt = w.cur.ReadAt
 	}
 	if whole {
-		cur.SweptAt = cur.ReadAt
+		w.cur.SweptAt = w.cur.ReadAt
 	}
-	return cur, nil
+	return nil
 }
 
 // list reads one page, however long that takes, and answers errReading when another reader has the cursor by then.
@@ -193,9 +235,9 @@ func (e *Engine) list(ctx context.Context, t connectors.Trigger, c connectors.Co
 	}
 }
 
-// pause is the time to the next look: short until a webhook was seen, then calm.
+// pause is the time to the next look: calm once a webhook was seen, and short while none was or there is none.
 func (e *Engine) pause(conn db.Connection, t connectors.Trigger) time.Duration {
-	if conn.WebhookSeenAt.IsZero() {
+	if state, _ := e.WebhookStanding(conn); state == WebhookMissing || conn.WebhookSeenAt.IsZero() {
 		return t.Every
 	}
 	return t.Calm

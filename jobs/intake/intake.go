@@ -217,8 +217,11 @@ func (in *Intake) count(ctx context.Context, answers []Answer, of func(int) db.C
 	}
 	for key, from := range counts {
 		add := db.CountRefused
-		if key.answer.Code == Ignored {
+		switch key.answer.Code {
+		case Ignored:
 			add = db.CountIgnored
+		case BadSig:
+			add = db.CountForged
 		}
 		err := add(ctx, in.engine.DB, key.org, key.connection, len(from), key.answer.Message)
 		if err == nil {
