@@ -12,9 +12,6 @@ const (
 	linkName   = "Demo"
 )
 
-// togaiSecret signs what the simulator of Togai sends.
-const togaiSecret = "tieline-demo-signing-secret"
-
 type connection struct {
 	ID          string
 	Name        string
@@ -41,7 +38,7 @@ func connect(ctx context.Context, api client, stage Stage) (map[string]connectio
 	out := map[string]connection{}
 	for app, input := range map[string]map[string]any{
 		"stripe": {"name": stripeName, "credentials": map[string]string{"api_key": stage.Simulators.Stripe.Key}},
-		"togai": {"name": togaiName, "webhookSecret": togaiSecret, "credentials": map[string]string{
+		"togai": {"name": togaiName, "credentials": map[string]string{
 			"environment": "sandbox", "api_token": stage.Simulators.Togai.Key, "organization_id": stage.Simulators.Togai.Account,
 		}},
 	} {
@@ -63,7 +60,7 @@ func connect(ctx context.Context, api client, stage Stage) (map[string]connectio
 	}
 	// Togai has no API for webhooks: a person enters the address in its console.
 	return out, stage.Simulators.Togai.call(ctx, "targets", map[string]any{
-		"organization": stage.Simulators.Togai.Account, "url": out["togai"].Webhook.URL, "secret": togaiSecret, "types": []string{"account.created"},
+		"organization": stage.Simulators.Togai.Account, "url": out["togai"].Webhook.URL, "types": []string{"account.created"},
 	}, &struct{}{})
 }
 
