@@ -142,6 +142,9 @@ type Trigger struct {
 	// Explain says why the event needs no action after all ("made by checkout session cs_1"), empty when it does. A flow
 	// that sets a hold asks after the hold has passed.
 	Explain func(ctx context.Context, c Conn, o Occurrence) (string, error)
+	// Reach is how far back List shows what happened. Zero: it shows whatever is there, however old, so that events of this
+	// trigger are kept for ever to tell old records from new ones.
+	Reach time.Duration
 	// Every is how often List is asked while no webhook was ever seen, Calm how often afterwards.
 	Every, Calm time.Duration
 }
