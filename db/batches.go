@@ -50,6 +50,11 @@ func TokensOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Token,
 	return byID(ctx, idb, org, ids, func(t *Token) ID { return t.ID })
 }
 
+// AuditsOf reads entries of the audit log by id.
+func AuditsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Audit, error) {
+	return byID(ctx, idb, org, ids, func(a *Audit) ID { return a.ID })
+}
+
 // VendorAccountsOf reads vendor accounts by id.
 func VendorAccountsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]VendorAccount, error) {
 	return byID(ctx, idb, org, ids, func(v *VendorAccount) ID { return v.ID })

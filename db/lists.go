@@ -36,6 +36,18 @@ type MappingFilter struct {
 	Parent ID
 }
 
+// EffectFilter narrows a list of effects.
+type EffectFilter struct {
+	Run, Mapping, Connection, VendorAccount ID
+	State                                   string
+}
+
+// AuditFilter narrows the audit log. Object is an id as callers have it.
+type AuditFilter struct {
+	Token         ID
+	Field, Object string
+}
+
 // ConnectionsPage lists the connections that are there.
 func ConnectionsPage(ctx context.Context, idb bun.IDB, org ID, f ConnectionFilter, w Window) ([]Connection, error) {
 	return page[Connection](ctx, idb, org, w, func(q *bun.SelectQuery) {
@@ -121,6 +133,26 @@ func MappingsPage(ctx context.Context, idb bun.IDB, org ID, f MappingFilter, w W
 	return page[Mapping](ctx, idb, org, w, func(q *bun.SelectQuery) {
 		equal(q, "m.entity", f.Entity)
 		equal(q, "m.parent_id", f.Parent)
+	})
+}
+
+// EffectsPage lists effects.
+func EffectsPage(ctx context.Context, idb bun.IDB, org ID, f EffectFilter, w Window) ([]Effect, error) {
+	return page[Effect](ctx, idb, org, w, func(q *bun.SelectQuery) {
+		equal(q, "ef.run_id", f.Run)
+		equal(q, "ef.mapping_id", f.Mapping)
+		equal(q, "ef.connection_id", f.Connection)
+		equal(q, "ef.vendor_account_id", f.VendorAccount)
+		equal(q, "ef.state", f.State)
+	})
+}
+
+// AuditPage lists what was done.
+func AuditPage(ctx context.Context, idb bun.IDB, org ID, f AuditFilter, w Window) ([]Audit, error) {
+	return page[Audit](ctx, idb, org, w, func(q *bun.SelectQuery) {
+		equal(q, "al.token_id", f.Token)
+		equal(q, "al.field", f.Field)
+		equal(q, "al.object_id", f.Object)
 	})
 }
 

@@ -70,9 +70,11 @@ func crowded(t *testing.T) (*db.DB, *spoken, db.ID) {
 			one(6, "n")+", "+one(2, "n % 50")+", gen_random_uuid(), "+one(3, "n % 100")+", "+one(1, "n % 50")+", "+one(4, "n")+
 				", now(), 'WEBHOOK', 'b' || n, 'l', 'e', 'r', now(), "+one(5, "n % 500")+", CASE WHEN n % 20 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END, now()", 20000)
 		row("steps", "run_id, key, position, app, action, connection_id, vendor_account_id", one(6, "n")+", 's', 0, 'a', 'a', "+one(1, "n % 50")+", "+one(7, "n % 50"), 20000)
-		row("effects", "id, vendor_account_id, connection_id, run_id, kind, key, state, entity", one(8, "n")+", "+one(7, "n % 50")+", "+one(1, "n % 50")+", "+one(6, "n")+", 'SET', 'k' || n, 'CONFIRMED', 'e'", 20000)
+		row("effects", "id, vendor_account_id, connection_id, run_id, mapping_id, kind, key, state, entity",
+			one(8, "n")+", "+one(7, "n % 50")+", "+one(1, "n % 50")+", "+one(6, "n")+", "+one(5, "n % 500")+", 'SET', 'k' || n, CASE WHEN n % 100 = 0 THEN 'CONFLICT' ELSE 'CONFIRMED' END, 'e'", 20000)
 		row("attempts", "id, run_id, step, effect_id, method, path, status, at, took_us", "gen_random_uuid(), "+one(6, "n")+", 's', "+one(8, "n")+", 'GET', '/', 200, now(), 1", 20000)
 		row("api_tokens", "id, name, hash, hint, scopes", "gen_random_uuid(), 't', decode(md5('"+org.String()+"t' || n), 'hex'), '', '{READ}'", 5000)
+		row("audit_log", "id, token_id, actor, field, object_id, outcome", "gen_random_uuid(), "+one(9, "n % 50")+", 'a', 'field' || n % 30, CASE WHEN n % 3 > 0 THEN 'object' || n % 500 END, 'DONE'", 20000)
 		row("event_bodies", "event_id, at, body", one(4, "n")+", now(), ''", 20000)
 		row("changes", "pos, run_id, flow_id, flow_link_id, connection_id, source, version, state", fmt.Sprintf("%d + n, ", slices.Index(orgs, org)*20000)+one(6, "n")+", "+one(2, "1")+", "+one(3, "1")+", "+one(1, "1")+", 'WEBHOOK', 1, 'QUEUED'", 20000)
 	}
@@ -103,7 +105,8 @@ func TestPlans(t *testing.T) {
 		return out
 	}
 	flow, link, conn, event := id("runs", "flow_id"), id("runs", "flow_link_id"), id("runs", "connection_id"), id("runs", "event_id")
-	mapping, parent, run, effect, account := id("runs", "mapping_id"), id("mappings", "parent_id"), id("runs", "id"), id("effects", "id"), id("vendor_accounts", "id")
+	mapping, parent, run, effect, account := id("runs", "mapping_id"), id("mappings", "parent_id"), id("runs", "id"), id("effects", "id"), id("effects", "vendor_account_id")
+	token := id("audit_log", "token_id")
 	few := func(of db.ID) []db.ID { return append([]db.ID{of}, db.NewID(), db.NewID()) }
 	const sorts = true // a few rows that belong to one thing, or to each of some
 	for _, c := range []struct {
@@ -167,9 +170,48 @@ func TestPlans(t *testing.T) {
 		}},
 		{"flow links of flows", sorts, func(w db.Window) error { _, err := db.FlowLinksByFlow(ctx, d, org, few(flow), w); return err }},
 		{"flow links of connections", sorts, func(w db.Window) error { _, err := db.FlowLinksByConnection(ctx, d, org, few(conn), w); return err }},
+		{"effects", false, func(w db.Window) error { _, err := db.EffectsPage(ctx, d, org, db.EffectFilter{}, w); return err }},
+		{"effects of a run", false, func(w db.Window) error {
+			_, err := db.EffectsPage(ctx, d, org, db.EffectFilter{Run: run}, w)
+			return err
+		}},
+		{"effects of a mapping", false, func(w db.Window) error {
+			_, err := db.EffectsPage(ctx, d, org, db.EffectFilter{Mapping: mapping}, w)
+			return err
+		}},
+		{"effects of a connection", false, func(w db.Window) error {
+			_, err := db.EffectsPage(ctx, d, org, db.EffectFilter{Connection: conn}, w)
+			return err
+		}},
+		{"effects of a vendor account", false, func(w db.Window) error {
+			_, err := db.EffectsPage(ctx, d, org, db.EffectFilter{VendorAccount: account}, w)
+			return err
+		}},
+		{"effects in a state", false, func(w db.Window) error {
+			_, err := db.EffectsPage(ctx, d, org, db.EffectFilter{State: "CONFLICT"}, w)
+			return err
+		}},
+		{"effects that are confirmed", false, func(w db.Window) error {
+			_, err := db.EffectsPage(ctx, d, org, db.EffectFilter{State: "CONFIRMED"}, w)
+			return err
+		}},
+		{"the audit log", false, func(w db.Window) error { _, err := db.AuditPage(ctx, d, org, db.AuditFilter{}, w); return err }},
+		{"what a token did", false, func(w db.Window) error {
+			_, err := db.AuditPage(ctx, d, org, db.AuditFilter{Token: token}, w)
+			return err
+		}},
+		{"what a mutation did", false, func(w db.Window) error {
+			_, err := db.AuditPage(ctx, d, org, db.AuditFilter{Field: "field7"}, w)
+			return err
+		}},
+		{"what was done to an object", false, func(w db.Window) error {
+			_, err := db.AuditPage(ctx, d, org, db.AuditFilter{Object: "object7"}, w)
+			return err
+		}},
 		{"tokens", false, func(w db.Window) error { _, err := db.TokensPage(ctx, d, org, w); return err }},
 
 		{"runs by id", sorts, func(db.Window) error { _, err := db.RunsOf(ctx, d, org, few(run)); return err }},
+		{"audit entries by id", sorts, func(db.Window) error { _, err := db.AuditsOf(ctx, d, org, few(token)); return err }},
 		{"events by id", sorts, func(db.Window) error { _, err := db.EventsOf(ctx, d, org, few(event)); return err }},
 		{"effects by id", sorts, func(db.Window) error { _, err := db.EffectsOf(ctx, d, org, few(effect)); return err }},
 		{"mappings by id", sorts, func(db.Window) error { _, err := db.MappingsOf(ctx, d, org, few(mapping)); return err }},

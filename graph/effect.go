@@ -7,8 +7,21 @@ import (
 	"tieline/graph/model"
 )
 
+var effects = list[db.Effect, model.Effect]{"effects", func(e *db.Effect) db.ID { return e.ID }, sure(model.NewEffect)}
+
 func (r *Resolvers) effect(ctx context.Context, id db.ID) (*model.Effect, error) {
 	return one(ctx, r.load(ctx).effects, id, sure(model.NewEffect))
+}
+
+func (r queryResolver) Effects(ctx context.Context, filter *model.EffectFilter, first *int32, after *string, last *int32, before *string) (*model.EffectConnection, error) {
+	in := given(filter)
+	f := db.EffectFilter{
+		Run: model.RunID.Narrow(in.RunID), Mapping: model.MappingID.Narrow(in.MappingID), Connection: model.ConnectionID.Narrow(in.ConnectionID),
+		VendorAccount: model.VendorAccountID.Narrow(in.VendorAccountID), State: string(given(in.State)),
+	}
+	return effects.page(pageArgs{first, last, after, before}, func(w db.Window) ([]db.Effect, error) {
+		return db.EffectsPage(ctx, r.DB, organization(ctx), f, w)
+	})
 }
 
 func (r queryResolver) Effect(ctx context.Context, id string) (*model.Effect, error) {

@@ -53,6 +53,8 @@ var queries = []golden{
 	{name: "runs.filtered", vars: vars("first", 2, "filter", vars("flowLinkId", "$link.in", "flowId", "$flow.in", "connectionId", "$connection.stripe"))},
 	{name: "runs.of_event", vars: vars("filter", vars("eventId", "$event.out", "mappingId", "$mapping.out", "state", "SUCCEEDED"))},
 	{name: "effect", vars: vars("id", "$effect.create")},
+	{name: "effects"},
+	{name: "effects.filtered", vars: vars("filter", vars("runId", "$run.in", "mappingId", "$mapping.in", "connectionId", "$connection.togai", "vendorAccountId", "$account.togai", "state", "CONFIRMED"))},
 	{name: "mapping", vars: vars("id", "$mapping.in")},
 	{name: "mappings"},
 	{name: "mappings.filtered", vars: vars("filter", vars("entity", "account"))},
@@ -70,6 +72,7 @@ var queries = []golden{
 var mutations = []golden{
 	{name: "create_api_token", vars: input("name", "CI", "scopes", []any{"READ", "TRIGGER", "READ"}, "expiresAt", "2999-01-01T00:00:00+01:00"),
 		keep: map[string]string{"made.token": "createApiToken.apiToken.id"}},
+	{name: "audit_log", vars: vars("filter", vars("field", "createApiToken", "objectId", "$made.token", "tokenId", "$token.admin"))},
 	{name: "revoke_api_token", vars: input("id", "$made.token", "idempotencyKey", "k1")},
 	{name: "create_connection", vars: input("app", "stripe", "name", "Second key", "credentials", vars("api_key", "$key"), "idempotencyKey", "k1"),
 		keep: map[string]string{"made.connection": "createConnection.connection.id"}},
@@ -191,7 +194,7 @@ func (s *site) fillIn(t *testing.T, v any) any {
 }
 
 // textAt is the text at a path of an answer.
-func textAt(t *testing.T, data json.RawMessage, path string) string {
+func textAt(t testing.TB, data json.RawMessage, path string) string {
 	t.Helper()
 	var v any
 	if err := json.Unmarshal(data, &v); err != nil {

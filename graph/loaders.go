@@ -27,6 +27,7 @@ type (
 type loaders struct {
 	organizations *loader[db.Organization]
 	tokens        *loader[db.Token]
+	audits        *loader[db.Audit]
 	connections   *loader[db.Connection]
 	accounts      *loader[db.VendorAccount]
 	flows         *loader[db.Flow]
@@ -58,6 +59,7 @@ func (r *Resolvers) newLoaders() *loaders {
 	return &loaders{
 		organizations: byID(r, db.OrganizationsOf),
 		tokens:        byID(r, db.TokensOf),
+		audits:        byID(r, db.AuditsOf),
 		connections:   byID(r, db.ConnectionsOf),
 		accounts:      byID(r, db.VendorAccountsOf),
 		flows:         byID(r, db.FlowsOf),

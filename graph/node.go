@@ -15,9 +15,14 @@ func (r queryResolver) Node(ctx context.Context, id string) (model.Node, error) 
 	switch kind {
 	case model.AppID:
 		return node(r.apps.Find(strings.TrimPrefix(id, string(kind)+"_")), nil)
-	case model.TokenID:
-		if v, _ := auth.FromContext(ctx); v.May(auth.Admin) { // READ sees everything but tokens
+	case model.TokenID, model.AuditID:
+		v, _ := auth.FromContext(ctx)
+		switch {
+		case !v.May(auth.Admin): // READ sees everything else
+		case kind == model.TokenID:
 			return node(r.token(ctx, of))
+		default:
+			return node(one(ctx, r.load(ctx).audits, of, sure(model.NewAudit)))
 		}
 	case model.ConnectionID:
 		return node(r.liveConnection(ctx, of))

@@ -36,6 +36,7 @@ func NewResolvers(d *db.DB, e *flow.Engine, door flow.Door, feed *Feed) *Resolve
 // The resolvers by type, as the generated code asks for them.
 type (
 	appResolver        struct{ *Resolvers }
+	auditResolver      struct{ *Resolvers }
 	connectionResolver struct{ *Resolvers }
 	effectResolver     struct{ *Resolvers }
 	eventResolver      struct{ *Resolvers }
@@ -61,6 +62,7 @@ func (r *Resolvers) App() generated.AppResolver                       { return a
 func (r *Resolvers) AppInstance() generated.AppInstanceResolver       { return connectionResolver{r} }
 func (r *Resolvers) Effect() generated.EffectResolver                 { return effectResolver{r} }
 func (r *Resolvers) Event() generated.EventResolver                   { return eventResolver{r} }
+func (r *Resolvers) AuditEntry() generated.AuditEntryResolver         { return auditResolver{r} }
 func (r *Resolvers) EventOutcome() generated.EventOutcomeResolver     { return outcomeResolver{r} }
 func (r *Resolvers) Flow() generated.FlowResolver                     { return flowResolver{r} }
 func (r *Resolvers) FlowLink() generated.FlowLinkResolver             { return linkResolver{r} }

@@ -45,6 +45,13 @@ var ofOthers = []struct {
 	{"runs", "connection.stripe", `{ runs(filter: {connectionId: "$"}) { nodes { id } } }`},
 	{"runs", "event.in", `{ runs(filter: {eventId: "$"}) { nodes { id } } }`},
 	{"runs", "mapping.in", `{ runs(filter: {mappingId: "$"}) { nodes { id } } }`},
+	{"effects", "run.in", `{ effects(filter: {runId: "$"}) { nodes { id } } }`},
+	{"effects", "mapping.in", `{ effects(filter: {mappingId: "$"}) { nodes { id } } }`},
+	{"effects", "connection.togai", `{ effects(filter: {connectionId: "$"}) { nodes { id } } }`},
+	{"effects", "account.stripe", `{ effects(filter: {vendorAccountId: "$"}) { nodes { id } } }`},
+	{"auditLog", "token.made", `{ auditLog(filter: {objectId: "$"}) { nodes { id } } }`},
+	{"auditLog", "token.admin", `{ auditLog(filter: {tokenId: "$"}) { nodes { id } } }`},
+	{"node", "audit.last", `{ node(id: "$") { id } }`},
 	{"mappings", "mapping.in", `{ mappings(filter: {parentId: "$"}) { nodes { id } } }`},
 	{"updateConnection", "connection.stripe", `mutation { updateConnection(input: {id: "$", name: "Mine"}) { connection { id } userErrors { field code message } } }`},
 	{"testConnection", "connection.stripe", `mutation { testConnection(input: {id: "$"}) { connection { id } userErrors { field code message } } }`},
@@ -69,6 +76,8 @@ func TestForeignIDs(t *testing.T) {
 	acme, other := newSite(t, d, "Acme"), newSite(t, d, "Other")
 	acme.fill()
 	other.fill()
+	acme.audited()
+	other.audited()
 	before := other.rows()
 	for _, c := range ofOthers {
 		document := strings.ReplaceAll(c.document, "OWN", acme.at["flow.in"])
@@ -96,6 +105,18 @@ func TestForeignIDs(t *testing.T) {
 	if after := other.rows(); after != before {
 		t.Errorf("the other organization's rows have changed: %s, before %s", after, before)
 	}
+}
+
+// audited leaves entries in the audit log.
+func (s *site) audited() {
+	s.t.Helper()
+	for _, name := range []string{"one", "two"} {
+		a := s.ask(s.tokens[auth.Admin], `mutation ($name: String!) { createApiToken(input: {name: $name, scopes: [READ]}) { apiToken { id } } }`, vars("name", name))
+		s.at["token.made"] = textAt(s.t, a.Data, "createApiToken.apiToken.id")
+	}
+	var last db.Audit
+	check(s.t, s.db.NewSelect().Model(&last).Where("org_id = ?", s.org).OrderExpr("id DESC").Limit(1).Scan(s.t.Context()))
+	s.at["audit.last"] = model.AuditID.Of(last.ID)
 }
 
 // rows sums up an organization's rows that mutations may touch.

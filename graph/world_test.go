@@ -340,6 +340,7 @@ func (s *site) fill() {
 	s.at["link.in"], s.at["link.out"], s.at["link.old"] = model.FlowLinkID.Of(in.ID), model.FlowLinkID.Of(out.ID), model.FlowLinkID.Of(gone.ID)
 	s.at["flow.in"], s.at["flow.out"] = model.FlowID.Of(in.FlowID), model.FlowID.Of(out.FlowID)
 	s.at["account.stripe"] = model.VendorAccountID.Of(c.VendorAccountID)
+	s.at["account.togai"] = model.VendorAccountID.Of(g.VendorAccountID)
 	var runs []db.Run
 	check(s.t, s.db.NewSelect().Model(&runs).Where("org_id = ?", s.org).OrderExpr("id").Scan(ctx))
 	want := []string{flow.Succeeded, flow.Succeeded, flow.Suppressed, flow.Succeeded, flow.Suppressed, flow.Failed, flow.Queued}

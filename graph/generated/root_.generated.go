@@ -24,6 +24,7 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 type ResolverRoot interface {
 	App() AppResolver
 	AppInstance() AppInstanceResolver
+	AuditEntry() AuditEntryResolver
 	Effect() EffectResolver
 	Event() EventResolver
 	EventOutcome() EventOutcomeResolver
@@ -69,6 +70,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	opCtx := graphql.GetOperationContext(ctx)
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
+		unmarshalInputAuditFilter,
 		unmarshalInputCancelRunInput,
 		unmarshalInputConnectionFilter,
 		unmarshalInputCreateApiTokenInput,
@@ -77,6 +79,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		unmarshalInputDeleteConnectionInput,
 		unmarshalInputDeleteFlowLinkInput,
 		unmarshalInputDisableFlowLinkInput,
+		unmarshalInputEffectFilter,
 		unmarshalInputEnableFlowLinkInput,
 		unmarshalInputEventFilter,
 		unmarshalInputFlowFilter,
@@ -407,6 +410,80 @@ extend type Query {
     """Key of the app, for instance stripe."""
     key: String!
   ): App @scope(needs: READ)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/audit.graphql", Input: `"""
+Something that was done through a mutation, and who did it. What was refused changed nothing and leaves no entry.
+"""
+type AuditEntry implements Node {
+  """Opaque id."""
+  id: ID!
+  """When it was done."""
+  at: DateTime!
+  """Who did it: the token's name at that time, or the subject of a person who signed in to the console."""
+  actor: String!
+  """The token it was done with; null for a person who signed in to the console."""
+  token: ApiToken
+  """The mutation, for instance createConnection."""
+  field: String!
+  """What it was about, by its id, also when that is gone by now; null when it was about nothing in particular."""
+  objectId: ID
+  """The mutation's input, without its secrets and its idempotency key."""
+  input: JSON
+  """What came of it."""
+  outcome: AuditOutcome!
+  """The request's id, as in X-Request-Id and in the extensions of errors."""
+  requestId: String!
+}
+
+"""What came of a mutation."""
+enum AuditOutcome {
+  """It was done."""
+  DONE
+}
+
+"""A page of the audit log."""
+type AuditEntryConnection {
+  """The entries with their cursors."""
+  edges: [AuditEntryEdge!]!
+  """The entries alone."""
+  nodes: [AuditEntry!]!
+  """Where the page begins and ends."""
+  pageInfo: PageInfo!
+}
+
+"""An entry in a list."""
+type AuditEntryEdge {
+  """Position in the list, to page from."""
+  cursor: String!
+  """The entry."""
+  node: AuditEntry!
+}
+
+"""Narrows the audit log. What is left out does not narrow."""
+input AuditFilter {
+  """Only what was done with this token."""
+  tokenId: ID
+  """Only what this mutation did, by its name, for instance deleteConnection."""
+  field: String
+  """Only what was done to the object of this id, whatever its type, also one that is gone."""
+  objectId: ID
+}
+
+extend type Query {
+  """Who did what, newest first. Repeats of a call with its idempotency key do nothing and are not in it."""
+  auditLog(
+    """Narrows the list."""
+    filter: AuditFilter
+    """Size of the page from the start: 1 to 100, 20 when neither first nor last is given."""
+    first: Int
+    """Cursor after which the page begins."""
+    after: String
+    """Size of the page from the end: 1 to 100. Not together with first."""
+    last: Int
+    """Cursor before which the page ends."""
+    before: String
+  ): AuditEntryConnection! @scope(needs: ADMIN)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/connection.graphql", Input: `"""
@@ -819,7 +896,53 @@ enum EffectState {
   GIVEN_UP
 }
 
+"""A page of effects."""
+type EffectConnection {
+  """The effects with their cursors."""
+  edges: [EffectEdge!]!
+  """The effects alone."""
+  nodes: [Effect!]!
+  """Where the page begins and ends."""
+  pageInfo: PageInfo!
+}
+
+"""An effect in a list."""
+type EffectEdge {
+  """Position in the list, to page from."""
+  cursor: String!
+  """The effect."""
+  node: Effect!
+}
+
+"""Narrows a list of effects. What is left out does not narrow."""
+input EffectFilter {
+  """Only what this run wrote."""
+  runId: ID
+  """Only what was written for this mapping's record."""
+  mappingId: ID
+  """Only what was written through this connection."""
+  connectionId: ID
+  """Only what was written to this vendor account, through whichever connection."""
+  vendorAccountId: ID
+  """Only those of which this is known, for instance CONFLICT, which waits for a person."""
+  state: EffectState
+}
+
 extend type Query {
+  """What was written at vendors, or is about to be, newest first."""
+  effects(
+    """Narrows the list."""
+    filter: EffectFilter
+    """Size of the page from the start: 1 to 100, 20 when neither first nor last is given."""
+    first: Int
+    """Cursor after which the page begins."""
+    after: String
+    """Size of the page from the end: 1 to 100. Not together with first."""
+    last: Int
+    """Cursor before which the page ends."""
+    before: String
+  ): EffectConnection! @scope(needs: READ)
+
   """One effect; null when it does not exist."""
   effect(
     """Id of the effect."""
@@ -2249,6 +2372,52 @@ func childFields_Attempt(ctx context.Context, ec *executionContext, field graphq
 	return nil, fmt.Errorf("no field named %q was found under type Attempt", field.Name)
 }
 
+func childFields_AuditEntry(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_AuditEntry_id(ctx, ec, field)
+	case "at":
+		return fieldContext_AuditEntry_at(ctx, ec, field)
+	case "actor":
+		return fieldContext_AuditEntry_actor(ctx, ec, field)
+	case "token":
+		return fieldContext_AuditEntry_token(ctx, ec, field)
+	case "field":
+		return fieldContext_AuditEntry_field(ctx, ec, field)
+	case "objectId":
+		return fieldContext_AuditEntry_objectId(ctx, ec, field)
+	case "input":
+		return fieldContext_AuditEntry_input(ctx, ec, field)
+	case "outcome":
+		return fieldContext_AuditEntry_outcome(ctx, ec, field)
+	case "requestId":
+		return fieldContext_AuditEntry_requestId(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntry", field.Name)
+}
+
+func childFields_AuditEntryConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return fieldContext_AuditEntryConnection_edges(ctx, ec, field)
+	case "nodes":
+		return fieldContext_AuditEntryConnection_nodes(ctx, ec, field)
+	case "pageInfo":
+		return fieldContext_AuditEntryConnection_pageInfo(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntryConnection", field.Name)
+}
+
+func childFields_AuditEntryEdge(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return fieldContext_AuditEntryEdge_cursor(ctx, ec, field)
+	case "node":
+		return fieldContext_AuditEntryEdge_node(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntryEdge", field.Name)
+}
+
 func childFields_CancelRunPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "run":
@@ -2385,6 +2554,28 @@ func childFields_Effect(ctx context.Context, ec *executionContext, field graphql
 		return fieldContext_Effect_updatedAt(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Effect", field.Name)
+}
+
+func childFields_EffectConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return fieldContext_EffectConnection_edges(ctx, ec, field)
+	case "nodes":
+		return fieldContext_EffectConnection_nodes(ctx, ec, field)
+	case "pageInfo":
+		return fieldContext_EffectConnection_pageInfo(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EffectConnection", field.Name)
+}
+
+func childFields_EffectEdge(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return fieldContext_EffectEdge_cursor(ctx, ec, field)
+	case "node":
+		return fieldContext_EffectEdge_node(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EffectEdge", field.Name)
 }
 
 func childFields_EnableFlowLinkPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -144,6 +144,39 @@ type Attempt struct {
 	DurationMs int32 `json:"durationMs"`
 }
 
+// Something that was done through a mutation, and who did it. What was refused changed nothing and leaves no entry.
+type AuditEntry struct {
+	// Opaque id.
+	ID string `json:"id"`
+	// When it was done.
+	At time.Time `json:"at"`
+	// Who did it: the token's name at that time, or the subject of a person who signed in to the console.
+	Actor string `json:"actor"`
+	// The mutation, for instance createConnection.
+	Field string `json:"field"`
+	// What it was about, by its id, also when that is gone by now; null when it was about nothing in particular.
+	ObjectID *string `json:"objectId,omitempty"`
+	// The mutation's input, without its secrets and its idempotency key.
+	Input json.RawMessage `json:"input,omitempty"`
+	// What came of it.
+	Outcome AuditOutcome `json:"outcome"`
+	// The request's id, as in X-Request-Id and in the extensions of errors.
+	RequestID string   `json:"requestId"`
+	Row       db.Audit `json:"-"`
+}
+
+func (AuditEntry) IsNode() {}
+
+// Narrows the audit log. What is left out does not narrow.
+type AuditFilter struct {
+	// Only what was done with this token.
+	TokenID *string `json:"tokenId,omitempty"`
+	// Only what this mutation did, by its name, for instance deleteConnection.
+	Field *string `json:"field,omitempty"`
+	// Only what was done to the object of this id, whatever its type, also one that is gone.
+	ObjectID *string `json:"objectId,omitempty"`
+}
+
 // Which run to cancel.
 type CancelRunInput struct {
 	// Which run.
@@ -336,6 +369,20 @@ type Effect struct {
 }
 
 func (Effect) IsNode() {}
+
+// Narrows a list of effects. What is left out does not narrow.
+type EffectFilter struct {
+	// Only what this run wrote.
+	RunID *string `json:"runId,omitempty"`
+	// Only what was written for this mapping's record.
+	MappingID *string `json:"mappingId,omitempty"`
+	// Only what was written through this connection.
+	ConnectionID *string `json:"connectionId,omitempty"`
+	// Only what was written to this vendor account, through whichever connection.
+	VendorAccountID *string `json:"vendorAccountId,omitempty"`
+	// Only those of which this is known, for instance CONFLICT, which waits for a person.
+	State *EffectState `json:"state,omitempty"`
+}
 
 // Which flow link to switch on.
 type EnableFlowLinkInput struct {
@@ -932,6 +979,61 @@ type Webhook struct {
 	Error *string `json:"error,omitempty"`
 	// When the vendor last called it with a valid signature.
 	ReceivedAt *time.Time `json:"receivedAt,omitempty"`
+}
+
+// What came of a mutation.
+type AuditOutcome string
+
+const (
+	// It was done.
+	AuditOutcomeDone AuditOutcome = "DONE"
+)
+
+var AllAuditOutcome = []AuditOutcome{
+	AuditOutcomeDone,
+}
+
+func (e AuditOutcome) IsValid() bool {
+	switch e {
+	case AuditOutcomeDone:
+		return true
+	}
+	return false
+}
+
+func (e AuditOutcome) String() string {
+	return string(e)
+}
+
+func (e *AuditOutcome) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = AuditOutcome(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid AuditOutcome", str)
+	}
+	return nil
+}
+
+func (e AuditOutcome) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *AuditOutcome) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e AuditOutcome) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
 }
 
 // Whether a connection can be used.

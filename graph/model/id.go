@@ -15,6 +15,7 @@ type Kind string
 const (
 	OrganizationID  Kind = "org"
 	TokenID         Kind = "tok"
+	AuditID         Kind = "aud"
 	AppID           Kind = "app" // followed by the app's key
 	ConnectionID    Kind = "con"
 	VendorAccountID Kind = "acc"
