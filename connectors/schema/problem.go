@@ -134,7 +134,7 @@ func (s *Schema) name(path []string) string {
 }
 
 func unknown(key string, node *checker.Schema) string {
-	const most = 12
+	const most = 40
 	message := fmt.Sprintf("There is no field %q here", shorten(key))
 	if node == nil || len(node.Properties) == 0 {
 		return message + "."

@@ -78,7 +78,7 @@ func TestValidate(t *testing.T) {
 			{[]string{"address", "country"}, "ENUM", `Country must be one of "US", "IN", not "XX".`},
 			{[]string{"address", "lines"}, "LENGTH", `"lines" must have at most 2 items, not 3.`},
 			{[]string{"address", "lines", "0"}, "PATTERN", `Item 0 of "lines" must match the pattern ^[^;]*$; "a;b" does not.`},
-			{[]string{"adress"}, "UNKNOWN", `There is no field "adress" here; it can have address, amount, any, at, by, count, email, exact, free, key, labels, many, ….`},
+			{[]string{"adress"}, "UNKNOWN", `There is no field "adress" here; it can have address, amount, any, at, by, count, email, exact, free, key, labels, many, may, must, name, rates, small.`},
 			{[]string{"many", "0", "country"}, "REQUIRED", "Country is required."},
 			{[]string{"many", "1", "country"}, "TYPE", "Country must be text, not a number."},
 			{[]string{"must"}, "REQUIRED", `"must" is required.`},

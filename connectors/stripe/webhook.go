@@ -125,8 +125,12 @@ func envelope(body []byte) (connectors.Envelope, error) {
 		return connectors.Envelope{}, connectors.ErrMalformed
 	}
 	out := connectors.Envelope{DedupeKey: e.ID, Type: e.Type, Mode: e.mode(), At: e.at()}
-	// An event of a connected account is about records that this connection cannot read.
-	if e.Object != thinObject && e.Account == "" {
+	switch {
+	case e.Object == thinObject:
+		out.Ignored = "It is a thin event, which carries no record. Send snapshot events to this endpoint."
+	case e.Account != "":
+		out.Ignored = "It is about a connected account of this one (Stripe Connect), whose records this connection cannot read. Connect that account with a key of its own."
+	default:
 		out.Trigger = triggerOf[e.Type]
 	}
 	return out, nil

@@ -89,13 +89,13 @@ func TestEnvelopes(t *testing.T) {
 		"unused type": {`{"id":"evt_1","object":"event","type":"charge.failed","created":1,"livemode":false}`,
 			connectors.Envelope{DedupeKey: "evt_1", Type: "charge.failed", Mode: connectors.Test, At: time.Unix(1, 0).UTC()}, nil},
 		"thin": {`{"id":"evt_2","object":"v2.core.event","type":"customer.created","created":"2026-03-01T12:00:00Z","livemode":true}`,
-			connectors.Envelope{DedupeKey: "evt_2", Type: "customer.created", Mode: connectors.Live, At: now}, nil},
+			connectors.Envelope{DedupeKey: "evt_2", Type: "customer.created", Mode: connectors.Live, At: now, Ignored: "thin"}, nil},
 		"thin without mode": {`{"id":"evt_2","object":"v2.core.event","type":"v1.billing.meter.error"}`,
-			connectors.Envelope{DedupeKey: "evt_2", Type: "v1.billing.meter.error"}, nil},
+			connectors.Envelope{DedupeKey: "evt_2", Type: "v1.billing.meter.error", Ignored: "thin"}, nil},
 		"of before 2017": {`{"id":"evt_3","object":"event","type":"customer.created","created":1,"livemode":false,"request":"req_1"}`,
 			connectors.Envelope{Trigger: "customer.created", DedupeKey: "evt_3", Type: "customer.created", Mode: connectors.Test, At: time.Unix(1, 0).UTC()}, nil},
 		"of a connected account": {`{"id":"evt_4","object":"event","account":"acct_2","type":"customer.created","created":1,"livemode":false}`,
-			connectors.Envelope{DedupeKey: "evt_4", Type: "customer.created", Mode: connectors.Test, At: time.Unix(1, 0).UTC()}, nil},
+			connectors.Envelope{DedupeKey: "evt_4", Type: "customer.created", Mode: connectors.Test, At: time.Unix(1, 0).UTC(), Ignored: "connected account"}, nil},
 		"no JSON":       {`junk`, connectors.Envelope{}, connectors.ErrMalformed},
 		"no id":         {`{"object":"event","type":"customer.created"}`, connectors.Envelope{}, connectors.ErrMalformed},
 		"no type":       {`{"id":"evt_1","object":"event"}`, connectors.Envelope{}, connectors.ErrMalformed},
@@ -106,7 +106,11 @@ func TestEnvelopes(t *testing.T) {
 			t.Parallel()
 			body := []byte(x.body)
 			d := connectors.Delivery{Header: http.Header{"Stripe-Signature": {signed(body, now, whsec)}}, Body: body, ReceivedAt: now}
-			if got, err := open(d, []string{whsec}); got != x.want || !errors.Is(err, x.fail) {
+			got, err := open(d, []string{whsec})
+			if !strings.Contains(got.Ignored, x.want.Ignored) || (got.Ignored == "") != (x.want.Ignored == "") {
+				t.Errorf("ignored as %q, want %q", got.Ignored, x.want.Ignored)
+			}
+			if got.Ignored = x.want.Ignored; got != x.want || !errors.Is(err, x.fail) {
 				t.Errorf("%+v, %v", got, err)
 			}
 		})

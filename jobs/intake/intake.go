@@ -180,6 +180,9 @@ func ignores(app connectors.Connector, conn db.Connection, env connectors.Envelo
 	if account := connectors.Mode(conn.VendorAccount.Mode); env.Mode != "" && env.Mode != account {
 		return "It is about " + string(env.Mode) + " data, and the connection is for " + string(account) + " data."
 	}
+	if env.Ignored != "" {
+		return env.Ignored
+	}
 	if _, ok := app.Trigger(env.Trigger); !ok {
 		return "Nothing uses events of type " + quoted(env.Type) + "."
 	}
