@@ -38,7 +38,7 @@ type Envelope struct {
 	Type      string // the vendor's own name for it
 	Mode      Mode   // empty when the vendor does not say
 	At        time.Time
-	Ignored   string // why nothing can be done about it, in a sentence, where no trigger is not for its type
+	Ignored   string // why nothing can be done about it, in a sentence, where it is not that nothing uses its type
 }
 
 // Endpoint is the webhook we want to have at the vendor.
