@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 )
 
 // PruneClaims removes idempotency claims made before a time, some at a time, and answers how many went.
@@ -12,4 +14,47 @@ func PruneClaims(ctx context.Context, idb bun.IDB, before time.Time, limit int) 
 	res, err := idb.NewRaw(`DELETE FROM claims WHERE (org_id, id) IN (
 		SELECT org_id, id FROM claims WHERE created_at < ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED)`, before, limit).Exec(ctx)
 	return affected(res), err
+}
+
+// PruneRuns removes runs that ended before a time, with their steps, calls and effects, some at a time, and answers how
+// many went. A run stays while it is not known what became of a write of it. The CREATEs that made records stay for ever:
+// they tell an echo from news, and that a record must not be made again.
+func PruneRuns(ctx context.Context, idb bun.IDB, org ID, before time.Time, limit int) (int64, error) {
+	res, err := idb.NewRaw(`WITH old AS (
+			SELECT r.id FROM runs r WHERE r.org_id = ?0 AND r.id < ?1 AND r.ended_at < ?2
+				AND NOT EXISTS (SELECT FROM effects e WHERE e.org_id = r.org_id AND e.run_id = r.id AND e.state NOT IN ('CONFIRMED', 'REFUSED', 'GIVEN_UP'))
+			ORDER BY r.id LIMIT ?3 FOR UPDATE SKIP LOCKED),
+		calls AS (DELETE FROM attempts WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
+		done AS (DELETE FROM steps WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
+		writes AS (
+			DELETE FROM effects e WHERE e.org_id = ?0 AND e.run_id IN (SELECT id FROM old) AND NOT (e.kind = 'CREATE' AND e.state = 'CONFIRMED')
+				AND NOT EXISTS (SELECT FROM mapping_slots s WHERE s.org_id = ?0 AND s.effect_id = e.id))
+		DELETE FROM runs WHERE org_id = ?0 AND id IN (SELECT id FROM old)`, org, firstID(before), before, limit).Exec(ctx)
+	return affected(res), err
+}
+
+// PruneEvents removes events received before a time, with what became of them, some at a time, and answers how many went.
+// An event stays while it has a run, or waits for somebody. So does one of a trigger, named as app/trigger, whose reading
+// shows again whatever there is: without it, an old record would look new.
+func PruneEvents(ctx context.Context, idb bun.IDB, org ID, before time.Time, relisted []string, limit int) (int64, error) {
+	res, err := idb.NewRaw(`WITH old AS (
+			SELECT e.id FROM events e JOIN connections c ON c.org_id = e.org_id AND c.id = e.connection_id
+			WHERE e.org_id = ?0 AND e.id < ?1 AND e.received_at < ?2 AND e.dispatched_at IS NOT NULL AND e.due_at IS NULL
+				AND (c.deleted_at IS NOT NULL OR c.app || '/' || e.trigger <> ALL (?3::text[]))
+				AND NOT EXISTS (SELECT FROM runs r WHERE r.org_id = e.org_id AND r.event_id = e.id)
+				AND NOT EXISTS (SELECT FROM event_outcomes o WHERE o.org_id = e.org_id AND o.event_id = e.id AND o.outcome = 'HELD')
+			ORDER BY e.id LIMIT ?4 FOR UPDATE OF e SKIP LOCKED),
+		outcomes AS (DELETE FROM event_outcomes WHERE org_id = ?0 AND event_id IN (SELECT id FROM old))
+		DELETE FROM events WHERE org_id = ?0 AND id IN (SELECT id FROM old)`, org, firstID(before), before, pgdialect.Array(relisted), limit).Exec(ctx)
+	return affected(res), err
+}
+
+// firstID is the lowest id that NewID makes from a time on.
+func firstID(at time.Time) ID {
+	var id uuid.UUID
+	ms := at.UnixMilli()
+	for i := range 6 {
+		id[i] = byte(ms >> (8 * (5 - i)))
+	}
+	return id
 }

@@ -35,8 +35,7 @@ const (
 
 	sweepEvery   = time.Second
 	softStop     = 10 * time.Second // for calls that are in the air; effects cut off are settled by whoever takes the run up
-	keepDone     = time.Hour
-	keepFailed   = 24 * time.Hour
+	keepFailed   = 24 * time.Hour   // of River's jobs: what went wrong is worth a look
 	runWorkers   = 16
 	sideWorkers  = 4 // for each of events and care; below the pool's size, as a worker in a transaction may want a second connection
 	attempts     = 1 // the sweeper brings back what failed; River would do so in its own time
@@ -51,6 +50,7 @@ type Config struct {
 	Door   flow.Door    // what reading finds goes in here; not needed when InsertOnly
 	Log    *slog.Logger // nil: no log
 
+	Keep        Retention     // zero fields take DefaultRetention's
 	InsertOnly  bool          // adds jobs and works none, for processes that only serve the API
 	Workers     int           // activations at once; 16 unless given
 	SideWorkers int           // dispatches, and connections looked after, at once; 4 each unless given
@@ -66,7 +66,7 @@ type Jobs struct {
 
 	mu    sync.Mutex
 	sweep context.CancelFunc // nil while not started
-	swept chan struct{}
+	swept sync.WaitGroup
 }
 
 // New prepares Jobs and makes them the engine's queue. Start begins the work.
@@ -78,6 +78,7 @@ func New(cfg Config) (*Jobs, error) {
 		return nil, errors.New("jobs need a door for what reading finds")
 	}
 	cfg.Workers, cfg.SideWorkers = cmp.Or(cfg.Workers, runWorkers), cmp.Or(cfg.SideWorkers, sideWorkers)
+	cfg.Keep.complete()
 	cfg.SoftStop, cfg.SweepEvery, cfg.FetchPoll = cmp.Or(cfg.SoftStop, softStop), cmp.Or(cfg.SweepEvery, sweepEvery), cmp.Or(cfg.FetchPoll, fetchPoll)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -96,7 +97,7 @@ func (j *Jobs) riverConfig() *river.Config {
 	c := &river.Config{
 		Schema: migrations.RiverSchema, Logger: slog.New(warnings{j.cfg.Log.Handler()}), ErrorHandler: reporter{j.cfg.Log}, Workers: river.NewWorkers(),
 		MaxAttempts: attempts, FetchCooldown: min(fetchCooldown, j.cfg.FetchPoll), FetchPollInterval: j.cfg.FetchPoll, SoftStopTimeout: j.cfg.SoftStop,
-		CompletedJobRetentionPeriod: keepDone, CancelledJobRetentionPeriod: keepDone, DiscardedJobRetentionPeriod: keepFailed,
+		CompletedJobRetentionPeriod: j.cfg.Keep.Jobs, CancelledJobRetentionPeriod: j.cfg.Keep.Jobs, DiscardedJobRetentionPeriod: max(keepFailed, j.cfg.Keep.Jobs),
 	}
 	river.AddWorker(c.Workers, &activate{engine: j.cfg.Engine, log: j.cfg.Log})
 	river.AddWorker(c.Workers, &dispatch{engine: j.cfg.Engine})
@@ -125,11 +126,8 @@ func (j *Jobs) Start(ctx context.Context) error {
 		return err
 	}
 	ctx, j.sweep = context.WithCancel(ctx)
-	j.swept = make(chan struct{})
-	go func() {
-		defer close(j.swept)
-		j.sweeps(ctx)
-	}()
+	j.swept.Go(func() { j.sweeps(ctx) })
+	j.swept.Go(func() { j.prunes(ctx) })
 	return nil
 }
 
@@ -142,7 +140,7 @@ func (j *Jobs) Stop(ctx context.Context) error {
 		return nil
 	}
 	j.sweep()
-	<-j.swept
+	j.swept.Wait()
 	if err := j.river.Stop(ctx); err != nil {
 		return err
 	}

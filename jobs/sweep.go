@@ -16,15 +16,8 @@ const sweepLimit = 500
 func (j *Jobs) sweeps(ctx context.Context) {
 	tick := time.NewTicker(j.cfg.SweepEvery)
 	defer tick.Stop()
-	var pruned time.Time
 	away := true // this process, or the database
 	for {
-		if now := time.Now(); now.Sub(pruned) > pruneEvery {
-			pruned = now
-			if err := j.prune(ctx, now); err != nil && ctx.Err() == nil {
-				j.cfg.Log.ErrorContext(ctx, "pruning failed", "error", err)
-			}
-		}
 		var err error
 		if away { // webhooks may have been refused meanwhile
 			err = db.AskAll(ctx, j.cfg.DB)

@@ -48,7 +48,9 @@ func (e *Engine) confirmByEcho(ctx context.Context, tx db.Tx, ef *db.Effect, con
 		return nil
 	}
 	// The run's row first, as its worker takes them: it either sees what is written here, or is woken by it.
-	if _, err := db.LockRun(ctx, tx, ef.OrgID, ef.RunID); err != nil {
+	if _, err := db.LockRun(ctx, tx, ef.OrgID, ef.RunID); errors.Is(err, db.ErrNotFound) { // so old that retention has removed it
+		return nil
+	} else if err != nil {
 		return err
 	}
 	now, err := db.GetEffect(ctx, tx, ef.OrgID, ef.ID)
