@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -135,6 +136,48 @@ type settings struct {
 	StripeURL   string   `setting:"TIELINE_STRIPE_URL" placeholder:"URL" help:"Stripe's API; point it at a simulator to try things out."`
 	TogaiURL    string   `setting:"TIELINE_TOGAI_URL" placeholder:"URL" help:"Togai's API; point it at a simulator to try things out."`
 	StopWithin  string   `setting:"TIELINE_STOP_WITHIN" default:"20s" help:"How long a stopping process lets work finish (${default})."`
+
+	Retention retention `embed:"" prefix:"retention-"`
+}
+
+// retention is how long things are kept, as 12h or 90d.
+type retention struct {
+	Runs    string `setting:"TIELINE_RETENTION_RUNS" default:"90d" help:"How long runs are kept after their end (${default})."`
+	Events  string `setting:"TIELINE_RETENTION_EVENTS" default:"90d" help:"How long events are kept, by which repeats are known; 30d or more (${default})."`
+	Bodies  string `setting:"TIELINE_RETENTION_BODIES" default:"30d" help:"How long what vendors sent is kept (${default})."`
+	Changes string `setting:"TIELINE_RETENTION_CHANGES" default:"7d" help:"How far back a subscription can resume (${default})."`
+	Claims  string `setting:"TIELINE_RETENTION_CLAIMS" default:"24h" help:"How long a mutation's idempotency key is remembered; 24h or more (${default})."`
+	Jobs    string `setting:"TIELINE_RETENTION_JOBS" default:"1h" help:"How long finished jobs are shown to operators (${default})."`
+}
+
+// check reads the durations. What vendors and clients count on is not cut short.
+func (r retention) check(wrong func(setting, format string, args ...any)) (out jobs.Retention) {
+	for _, f := range []struct {
+		setting, given string
+		into           *time.Duration
+		least          time.Duration
+	}{
+		{"TIELINE_RETENTION_RUNS", r.Runs, &out.Runs, time.Hour}, {"TIELINE_RETENTION_EVENTS", r.Events, &out.Events, jobs.MinEvents},
+		{"TIELINE_RETENTION_BODIES", r.Bodies, &out.Bodies, time.Hour}, {"TIELINE_RETENTION_CHANGES", r.Changes, &out.Changes, time.Hour},
+		{"TIELINE_RETENTION_CLAIMS", r.Claims, &out.Claims, jobs.MinClaims}, {"TIELINE_RETENTION_JOBS", r.Jobs, &out.Jobs, time.Minute},
+	} {
+		var err error
+		if *f.into, err = duration(f.given); err != nil {
+			wrong(f.setting, "is %q and should be a duration such as 12h or 90d", f.given)
+		} else if *f.into < f.least {
+			wrong(f.setting, "is %s and should be %s or more", f.given, f.least)
+		}
+	}
+	return out
+}
+
+// duration also knows days, in which people count here.
+func duration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	return time.ParseDuration(text)
 }
 
 // keysSetting is no flag: everybody on a machine can read arguments.
@@ -151,6 +194,7 @@ type config struct {
 	keys                              *seal.Keys
 	keysFile                          string // where dev has them from
 	stopWithin                        time.Duration
+	keep                              jobs.Retention
 }
 
 // check reads settings and says all that is wrong with them.
@@ -183,6 +227,7 @@ func (s settings) check(env environment) (c config, bad []string) {
 	if c.stopWithin, err = time.ParseDuration(s.StopWithin); err != nil || c.stopWithin <= 0 {
 		wrong("TIELINE_STOP_WITHIN", "is %q and should be a duration such as 20s", s.StopWithin)
 	}
+	c.keep = s.Retention.check(wrong)
 	if text := env[keysSetting]; text != "" {
 		if c.keys, err = seal.Parse(text); err != nil {
 			wrong(keysSetting, "cannot be used: %s", err)
@@ -395,7 +440,7 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 	if err := p.opens(ctx, e); err != nil {
 		return nil, err
 	}
-	work, err := jobs.New(jobs.Config{DB: d, Engine: e, Door: in, Log: p.log, InsertOnly: !worker, SoftStop: p.part(cutWorkOff)})
+	work, err := jobs.New(jobs.Config{DB: d, Engine: e, Door: in, Log: p.log, Keep: p.keep, InsertOnly: !worker, SoftStop: p.part(cutWorkOff)})
 	if err != nil {
 		return nil, err
 	}

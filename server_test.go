@@ -428,6 +428,13 @@ func TestBadSettings(t *testing.T) {
 			`TIELINE_ADDR is "nowhere"`, `TIELINE_OPS_ADDR is ":x"`, "TIELINE_PUBLIC_URL should be", "TIELINE_ORIGINS should be", `TIELINE_INTROSPECTION is "maybe"`, "TIELINE_KEYS cannot be used",
 			"TIELINE_STRIPE_URL should be", "TIELINE_TOGAI_URL should be", `TIELINE_STOP_WITHIN is "soon"`, "Is TIELINE_ORIGINS meant?", "TIELINE_COLOUR is no setting",
 		}},
+		"retention": {[]string{"serve"}, []string{
+			"TIELINE_KEYS=" + seal.Generate(), "TIELINE_RETENTION_EVENTS=29d", "TIELINE_RETENTION_RUNS=soon", "TIELINE_RETENTION_CLAIMS=23h59m", "TIELINE_RETENTION_BODIES=0d",
+			"TIELINE_RETENTION_CHANGES=-1h", "TIELINE_RETENTION_JOBS=99999999d",
+		}, []string{
+			"TIELINE_RETENTION_EVENTS is 29d and should be 720h0m0s or more", `TIELINE_RETENTION_RUNS is "soon" and should be a duration such as 12h or 90d`,
+			"TIELINE_RETENTION_CLAIMS is 23h59m and should be 24h0m0s or more", "TIELINE_RETENTION_BODIES is 0d", "TIELINE_RETENTION_CHANGES is -1h", "TIELINE_RETENTION_JOBS is",
+		}},
 		"missing":          {[]string{"serve"}, nil, []string{"TIELINE_KEYS is missing", "openssl rand"}},
 		"flag and setting": {[]string{"serve", "--rols=api"}, []string{"TIELINE_ADDR=nowhere"}, []string{`did you mean "--roles"`, `TIELINE_ADDR is "nowhere"`}},
 		"expired token":    {[]string{"token", "create", "--organization=Acme", "--expires=-1h"}, nil, []string{"--expires is -1h0m0s"}},
