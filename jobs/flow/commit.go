@@ -183,6 +183,7 @@ func (a *Activation) changed(n Next) []*db.Step {
 
 // afterEnd gives up what the run had only planned, promotes the lane's next run and notes the link's health.
 func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run) error {
+	e.ended(r)
 	if r.State == Failed || r.State == Cancelled {
 		if err := db.GiveUpEffects(ctx, tx, r.OrgID, r.ID); err != nil {
 			return err
@@ -204,6 +205,12 @@ func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run) error {
 		return err
 	}
 	return e.queued(ctx, tx, next)
+}
+
+func (e *Engine) ended(r db.Run) {
+	if e.Ended != nil {
+		e.Ended(r.State)
+	}
 }
 
 // wakeDependents queues runs that wait for a slot of the mapping.

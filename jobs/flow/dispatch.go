@@ -199,8 +199,11 @@ func (e *Engine) dispatchTo(ctx context.Context, tx db.Tx, link db.FlowLink, ev 
 	if err := db.AddOutcome(ctx, tx, out); err != nil {
 		return err
 	}
-	if run.State == Queued {
+	switch run.State {
+	case Queued:
 		return e.queued(ctx, tx, run)
+	case Suppressed:
+		e.ended(run)
 	}
 	return db.Tell(ctx, tx, run, nil)
 }

@@ -29,6 +29,7 @@ type Engine struct {
 	PublicURL string                // what vendors call; empty when they cannot reach us
 	Base      http.RoundTripper     // nil: http.DefaultTransport
 	Observe   func(connectors.Call) // metrics; nil: none
+	Ended     func(state string)    // metrics: told of each run that ends; once more when its commit fails. nil: none
 
 	plans sync.Map // flow version id → *plan; versions never change
 }

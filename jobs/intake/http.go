@@ -24,23 +24,32 @@ const Path = "/webhooks/{app}/{token}"
 
 // ServeHTTP is the front of webhooks at Path.
 func (in *Intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	app, known := in.engine.Apps.App(r.PathValue("app"))
+	a := notFound
+	if known {
+		a = in.serve(w, r, app.Key)
+	}
+	if in.Observe != nil {
+		in.Observe(app.Key, a.Code)
+	}
+	write(w, a)
+}
+
+func (in *Intake) serve(w http.ResponseWriter, r *http.Request, app string) Answer {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		write(w, Answer{Status: http.StatusMethodNotAllowed, Code: "METHOD_NOT_ALLOWED", Message: "Webhooks are sent by POST."})
-		return
+		return Answer{Status: http.StatusMethodNotAllowed, Code: "METHOD_NOT_ALLOWED", Message: "Webhooks are sent by POST."}
 	}
-	d := Delivery{App: r.PathValue("app"), Token: r.PathValue("token")}
-	if _, ok := in.engine.Apps.App(d.App); !ok || d.Token == "" || len(d.Token) > maxToken {
-		write(w, notFound)
-		return
+	d := Delivery{App: app, Token: r.PathValue("token")}
+	if d.Token == "" || len(d.Token) > maxToken {
+		return notFound
 	}
 	body, refused := read(w, r)
 	if refused.Status != 0 {
-		write(w, refused)
-		return
+		return refused
 	}
 	d.Delivery = connectors.Delivery{Header: r.Header, Body: body, ReceivedAt: time.Now()}
-	write(w, in.desk.take(r.Context(), d))
+	return in.desk.take(r.Context(), d)
 }
 
 // read takes the body as it is: signatures are over its bytes.

@@ -24,6 +24,8 @@ const (
 
 // Intake is the way in. It is the engine's flow.Door, too.
 type Intake struct {
+	Observe func(app, code string) // metrics: told of each answer to a webhook; set it before serving. nil: none
+
 	engine *flow.Engine
 	log    *slog.Logger
 	desk   desk
