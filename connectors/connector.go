@@ -145,7 +145,7 @@ type Trigger struct {
 	// Reach is how far back List shows what happened. Zero: it shows whatever is there, however old, so that events of this
 	// trigger are kept for ever to tell old records from new ones.
 	Reach time.Duration
-	// Every is how often List is asked while no webhook was ever seen, Calm how often afterwards.
+	// Every is how often List is asked while no webhook was ever seen or there is no endpoint, Calm how often afterwards.
 	Every, Calm time.Duration
 }
 

@@ -109,6 +109,7 @@ func check(c Connector) (problems []string) {
 	need(c.Account == "" || fields[c.Account], "the account field %q is not in the form", c.Account)
 	if c.Webhook != nil {
 		need(c.Webhook.Open != nil && c.Webhook.Help != "", "webhook: Open and Help are needed")
+		need(c.Webhook.Unsigned != (c.Webhook.SecretPrefix != ""), "webhook: it is Unsigned or its secrets have a SecretPrefix")
 		need((c.Webhook.Register == nil) == (c.Webhook.Remove == nil), "webhook: Register and Remove go together")
 	}
 	records := map[string]bool{}

@@ -20,7 +20,7 @@ func good() connectors.Connector {
 	c.Identify = func(context.Context, connectors.Conn) (connectors.Identity, error) { return connectors.Identity{}, nil }
 	c.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 1, Burst: 1} }
 	c.Records = []connectors.Record{{Entity: "thing", Name: "Thing", URL: func(m connectors.Mode, id string) string { return "https://vendor.test/" + string(m) + "/" + id }}}
-	c.Webhook = &connectors.Webhook{Open: func(connectors.Delivery, []string) (connectors.Envelope, error) { return connectors.Envelope{}, nil }, Help: "Paste it."}
+	c.Webhook = &connectors.Webhook{Open: func(connectors.Delivery, []string) (connectors.Envelope, error) { return connectors.Envelope{}, nil }, SecretPrefix: "sig_", Help: "Paste it."}
 	c.Triggers = []connectors.Trigger{connectors.On("thing.created", "Thing created",
 		func([]byte) (connectors.Occurrence, error) { return connectors.Occurrence{}, nil },
 		func(context.Context, connectors.Conn, string) (connectors.Page, error) { return connectors.Page{}, nil },
@@ -55,6 +55,7 @@ func TestRegistryRefusesBadDescriptors(t *testing.T) {
 		"field twice":         {func(c *connectors.Connector) { c.Auth = append(c.Auth, c.Auth[0]) }, `field "token" is listed twice`},
 		"account field":       {func(c *connectors.Connector) { c.Account = "tenant" }, `"tenant" is not in the form`},
 		"webhook without way": {func(c *connectors.Connector) { c.Webhook.Open = nil }, "webhook: Open and Help"},
+		"webhook of any sign": {func(c *connectors.Connector) { c.Webhook.SecretPrefix = "" }, "Unsigned or its secrets"},
 		"register alone": {func(c *connectors.Connector) {
 			c.Webhook.Remove = func(context.Context, connectors.Conn, connectors.Endpoint) error { return nil }
 		}, "Register and Remove"},

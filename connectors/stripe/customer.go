@@ -56,8 +56,8 @@ func customerCreated() connectors.Trigger {
 		t.Description = "A customer was made in Stripe, by hand, through the API or by a checkout."
 		t.Entity, t.Events = "customer", []string{"customer.created"}
 		t.Read, t.Explain = readCustomerCreated, explainCustomerCreated
-		t.Reach = 30 * 24 * time.Hour // of Stripe's list of events
-		t.Every, t.Calm = 15*time.Minute, 15*time.Minute // events are kept for 30 days: nothing is lost by asking seldom
+		t.Reach = 30 * 24 * time.Hour                 // of Stripe's list of events
+		t.Every, t.Calm = time.Minute, 15*time.Minute // events are kept for 30 days: nothing is lost by asking seldom
 	}, connectors.ByHand(func(p CustomerCreated) connectors.Occurrence {
 		mode := connectors.Test
 		if p.Livemode {

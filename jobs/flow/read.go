@@ -21,8 +21,8 @@ const failedPause = 30 * time.Second
 var errReading = errors.New("another process is reading")
 
 // Read asks for what webhooks may have missed, for each trigger of a connection that is due, and hands it to the door. Its
-// failures are kept on the cursor and tried again. It takes no longer than one turn: what is left then is due at once, so
-// that a large account leaves room for others.
+// failures are kept on the cursor and tried again. Each trigger has one turn: what is left then is due at once, so that a
+// large account leaves room for others.
 func (e *Engine) Read(ctx context.Context, org, connection db.ID, door Door) error {
 	conn, err := db.GetConnection(ctx, e.DB, org, connection)
 	if errors.Is(err, db.ErrNotFound) {
@@ -39,17 +39,13 @@ func (e *Engine) Read(ctx context.Context, org, connection db.ID, door Door) err
 	if err != nil {
 		return err
 	}
-	until := time.Now().Add(e.timing().Turn)
 	for _, cur := range cursors {
 		t, ok := app.Trigger(cur.Trigger)
 		asked := !cur.AskedAt.IsZero() || cur.Walk != "" || cur.Error != ""
 		if !ok || t.List == nil || !asked && time.Since(cur.ReadAt) < e.pause(conn, t)/2 { // that one was read for another reason
 			continue
 		}
-		if time.Now().After(until) {
-			return nil // it is due still, and swept soon
-		}
-		if _, err := e.readTrigger(ctx, conn, app, t, door, until); err != nil && !errors.Is(err, errReading) && connectors.KindOf(err) == "" {
+		if _, err := e.readTrigger(ctx, conn, app, t, door, time.Now().Add(e.timing().Turn)); err != nil && !errors.Is(err, errReading) && connectors.KindOf(err) == "" {
 			return err // the vendor's own refusals are on the cursor
 		}
 	}
