@@ -40,6 +40,7 @@ import (
 	"tieline/graph"
 	"tieline/graph/auth"
 	"tieline/graph/demo"
+	"tieline/graph/graphiql"
 	"tieline/graph/model"
 	"tieline/jobs"
 	"tieline/jobs/flow"
@@ -473,7 +474,9 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 			return nil, err
 		}
 		mux.Handle("/graphql", edge)
-		mux.Handle("GET /graphiql", graph.Playground("/graphql"))
+		page := graphiql.Handler()
+		mux.Handle("GET "+graphiql.Path, page)
+		mux.Handle("GET "+graphiql.Path+"/", page)
 		if !p.hidden {
 			mux.HandleFunc("GET /schema.graphql", graph.ServeSchema)
 		}
@@ -910,7 +913,7 @@ func (p *process) stageFile() string { return filepath.Join(p.dataDir, "dev.json
 // stage is the demo's organization, and a token that earlier devs made where it still works.
 func (p *process) stage(ctx context.Context, d *db.DB, at string) (demo.Stage, error) {
 	stage := demo.Stage{
-		GraphQL: at + "/graphql", Subscriptions: "ws" + strings.TrimPrefix(at, "http") + "/graphql", GraphiQL: at + "/graphiql",
+		GraphQL: at + "/graphql", Subscriptions: "ws" + strings.TrimPrefix(at, "http") + "/graphql", GraphiQL: at + graphiql.Path,
 	}
 	org, err := p.organization(ctx, d, demoOrganization, true)
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/99designs/gqlgen/graphql/handler/lru"
-	"github.com/99designs/gqlgen/graphql/playground"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/formatter"
 
@@ -115,11 +114,6 @@ func SDL() string {
 	var b strings.Builder
 	formatter.NewFormatter(&b, formatter.WithIndent("  ")).FormatSchema(executable(nil).Schema())
 	return b.String()
-}
-
-// Playground is a page that sends documents to endpoint.
-func Playground(endpoint string) http.Handler {
-	return playground.Handler("Tieline", endpoint)
 }
 
 // registerCodes tells gqlgen which of our codes refuse a document, so that a socket answers them with error. Its table

@@ -60,7 +60,7 @@ func Tell(ctx context.Context, out *Paper, stage Stage) error {
 // Invite says where to go on. file is where the stage was written to.
 func Invite(out *Paper, stage Stage, file string) {
 	out.Title("It stays up", "Ctrl-C ends it")
-	out.Field("GraphiQL", stage.GraphiQL)
+	out.Field("GraphiQL", stage.GraphiQL+"#token="+stage.Token)
 	out.Field("GraphQL", stage.GraphQL)
 	out.Field("Live", stage.Subscriptions)
 	out.Field("Header", `{"Authorization": "Bearer `+stage.Token+`"}`)

@@ -1,0 +1,138 @@
+// Opens the page of `tieline dev` in headless Chromium, as a person would: node browser.mjs TIELINE [PICTURE.png]
+// It needs no other host, and fails when the page asks for one.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chromium } from 'playwright-core';
+
+const [binary, picture] = process.argv.slice(2);
+const executablePath = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((p) => p && existsSync(p));
+assert(binary, 'usage: node browser.mjs TIELINE [PICTURE.png]');
+assert(executablePath, 'there is no Chromium: install it, or name it in CHROMIUM');
+
+const dir = await mkdtemp(join(tmpdir(), 'tieline-browser-'));
+await chmod(dir, 0o711); // as root, Postgres runs under another account, which must get through
+const dev = spawn(resolve(binary), ['dev'], {
+  env: { ...process.env, TIELINE_DATA_DIR: join(dir, 'data'), TIELINE_ADDR: '127.0.0.1:0', TIELINE_OPS_ADDR: '127.0.0.1:0' },
+  stdio: ['ignore', 'pipe', 'inherit'],
+});
+const said = [];
+dev.stdout.on('data', (d) => said.push(d));
+const ended = new Promise((r) => dev.once('exit', r));
+
+async function stage() {
+  for (let end = Date.now() + 300_000; Date.now() < end; await sleep(100)) {
+    assert(dev.exitCode === null, 'dev ended before it was up');
+    try {
+      return JSON.parse(await readFile(join(dir, 'data', 'dev.json'), 'utf8'));
+    } catch (e) {
+      if (e.code !== 'ENOENT') throw e;
+    }
+  }
+  throw new Error('dev was not up within five minutes');
+}
+
+let passed = 0;
+async function check(what, f) {
+  await f();
+  passed++;
+  console.log(`ok ${what}`);
+}
+
+let browser;
+let page;
+try {
+  const { graphiql, token, simulators } = await stage();
+  browser = await chromium.launch({
+    executablePath,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+  page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+  page.setDefaultTimeout(30_000);
+  const complaints = [];
+  page.on('console', (m) => m.type() === 'error' && !/status of 401/.test(m.text()) && complaints.push(m.text()));
+  page.on('pageerror', (e) => complaints.push(e.stack));
+  page.on('request', (r) => /^(data|blob):/.test(r.url()) || new URL(r.url()).host === new URL(graphiql).host || complaints.push(`asks ${r.url()}`));
+
+  // The whole result: the editor's own elements are those of the lines in sight.
+  const result = () => page.evaluate(() => globalThis.__MONACO.editor.getModels().find((m) => m.uri.path.includes('response')).getValue());
+  const shows = async (...texts) => {
+    for (let end = Date.now() + 30_000; ; await sleep(50)) {
+      const got = await result();
+      if (texts.every((t) => got.includes(t))) return;
+      assert(Date.now() < end, `the result should show ${texts}, and shows ${got}`);
+    }
+  };
+  const tab = (name) => page.getByRole('tab', { name }).click();
+  const send = () => page.locator('.graphiql-execute-button').click();
+
+  await check('without a token the page asks for one, and says when it is wrong', async () => {
+    await page.goto(graphiql);
+    await page.getByLabel('API token').fill('tl_wrong');
+    await page.getByRole('button', { name: 'Go on' }).click();
+    await page.getByRole('alert').getByText('the token is not known').waitFor();
+  });
+  await check('a link brings the token, which leaves the address', async () => {
+    await page.goto(`${graphiql}#token=${token}`);
+    await page.locator('.viewer', { hasText: 'Demo' }).waitFor();
+    assert(!page.url().includes('token'), page.url());
+  });
+  await check('the first document runs', async () => {
+    await page.locator('.graphiql-query-editor').getByText('connections', { exact: false }).first().waitFor();
+    await send();
+    await shows('"ACTIVE"');
+  });
+  await check('the schema is there, to read and to write by', async () => {
+    await page.getByRole('button', { name: 'Show Documentation Explorer' }).click();
+    await page.locator('.graphiql-plugin').getByText('Mutation', { exact: true }).first().click();
+    await page.locator('.graphiql-plugin').getByText('createConnection').first().waitFor();
+    await page.getByRole('button', { name: 'Hide Documentation Explorer' }).click();
+  });
+  await check('a run is seen live', async () => {
+    await tab('FollowRuns');
+    await send();
+    await page.locator('.graphiql-execute-button[aria-label^="Stop"]').waitFor();
+    const customer = async () => {
+      const res = await fetch(`${simulators.stripe.url}/_sim/customers`, {
+        method: 'POST',
+        body: JSON.stringify({ params: { name: 'Grace Hopper', email: 'grace.browser@example.com' } }),
+      });
+      const made = await res.json();
+      assert(res.ok, JSON.stringify(made));
+      return made.id;
+    };
+    const id = await customer();
+    await shows(id, 'Grace Hopper', '"QUEUED"', '"RUNNING"', '"SUCCEEDED"', '"before"');
+    await page.locator('.graphiql-response').getByText(id).first().waitFor();
+  });
+  if (picture) await page.screenshot({ path: picture });
+  await check('it stops when told', async () => {
+    await send();
+    await page.locator('.graphiql-execute-button[aria-label^="Execute"]').waitFor();
+  });
+  await check('a reload keeps token and tabs, and the token can be left', async () => {
+    await page.reload();
+    await page.locator('.viewer', { hasText: 'Demo' }).waitFor();
+    await page.getByRole('tab', { name: 'FindMapping' }).waitFor();
+    await page.getByRole('button', { name: 'Another token' }).click();
+    await page.getByLabel('API token').waitFor();
+    assert.equal(await page.evaluate(() => sessionStorage.getItem('tieline:token')), null);
+  });
+  await check('nothing failed, broke the policy or went elsewhere', async () => assert.deepEqual(complaints, []));
+  console.log(`${passed} passed, 0 failed`);
+} catch (e) {
+  console.log(Buffer.concat(said).toString());
+  console.log(e);
+  if (picture) await page?.screenshot({ path: picture });
+  console.log(`${passed} passed, 1 failed`);
+  process.exitCode = 1;
+} finally {
+  await browser?.close();
+  dev.kill('SIGTERM');
+  await ended;
+  await rm(dir, { recursive: true, force: true });
+}
