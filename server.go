@@ -508,7 +508,7 @@ func (p *process) opens(ctx context.Context, e *flow.Engine) error {
 // edge is GraphQL, with the feed its subscriptions read from.
 func (p *process) edge(ctx context.Context, e *flow.Engine, door flow.Door, s *site) (*graph.Handler, error) {
 	wake := notify.New(e.DB.Pool, p.log, db.ChangesChannel)
-	feed := graph.NewFeed(e.DB, wake, p.log)
+	feed := graph.NewFeed(e.DB, wake, p.log, e.Keys)
 	p.background(ctx, s, wake.Run)
 	p.background(ctx, s, feed.Run)
 	return graph.New(graph.Config{

@@ -8,6 +8,7 @@ import (
 
 	"tieline/db"
 	"tieline/db/notify"
+	"tieline/db/seal"
 )
 
 const (
@@ -24,6 +25,7 @@ type Feed struct {
 	db   *db.DB
 	wake *notify.Listener
 	log  *slog.Logger
+	keys *seal.Keys // veil positions
 	runs *runCache
 	lag  int
 	page int // of a subscriber that catches up
@@ -39,10 +41,10 @@ type Feed struct {
 }
 
 // NewFeed makes a feed; Run makes it work. The listener must listen on db.ChangesChannel.
-func NewFeed(d *db.DB, l *notify.Listener, log *slog.Logger) *Feed {
+func NewFeed(d *db.DB, l *notify.Listener, log *slog.Logger, keys *seal.Keys) *Feed {
 	begun := make(chan struct{})
 	return &Feed{
-		db: d, wake: l, log: log, runs: newRunCache(d), lag: feedLag, page: feedBatch / 2,
+		db: d, wake: l, log: log, keys: keys, runs: newRunCache(d), lag: feedLag, page: feedBatch / 2,
 		begun: begun, begin: sync.OnceFunc(func() { close(begun) }), followers: map[db.ID]map[*follower]struct{}{},
 	}
 }

@@ -32,7 +32,7 @@ func (f *Feed) subscribe(ctx context.Context, org db.ID, filter db.FeedFilter, a
 	var from int64
 	var err error
 	if after != nil {
-		if from, err = readFeedCursor(*after); err != nil {
+		if from, err = f.readCursor(org, *after); err != nil {
 			return nil, err
 		}
 	}

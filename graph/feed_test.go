@@ -21,6 +21,7 @@ import (
 	"tieline/db"
 	"tieline/db/dbtest"
 	"tieline/db/notify"
+	"tieline/db/seal"
 	"tieline/graph/auth"
 )
 
@@ -29,6 +30,7 @@ type feedSite struct {
 	t          testing.TB
 	db         *db.DB
 	org, other db.ID
+	keys       *seal.Keys
 	holders    holders
 	runQueries atomic.Int64
 }
@@ -40,6 +42,8 @@ func newFeedSite(t testing.TB) *feedSite {
 	check(t, err)
 	t.Cleanup(func() { d.Close() })
 	s.db = d
+	s.keys, err = seal.Parse(seal.Generate())
+	check(t, err)
 	s.holders = holders{"reader": {Org: s.org, Scopes: []auth.Scope{auth.Read}}}
 	return s
 }
@@ -105,7 +109,7 @@ func (s *feedSite) stoppable(change func(*Feed)) (*Feed, func()) {
 	s.t.Helper()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	l := notify.New(s.db.Pool, log, db.ChangesChannel)
-	f := NewFeed(s.db, l, log)
+	f := NewFeed(s.db, l, log, s.keys)
 	if change != nil {
 		change(f)
 	}
@@ -188,7 +192,10 @@ func (s *feedSite) follow(f *Feed, filter db.FeedFilter, after *string) *followe
 	return sub
 }
 
-func after(pos int64) *string { return new(feedCursor(pos)) }
+// cursor is a place as the organization's clients see it.
+func (s *feedSite) cursor(pos int64) string { return (&Feed{keys: s.keys}).cursor(s.org, pos) }
+
+func (s *feedSite) after(pos int64) *string { return new(s.cursor(pos)) }
 
 // Followers come and go at random places of two feeds while sixteen write and commit in whatever order: each has
 // exactly what the table has after the place it began at.
@@ -218,7 +225,7 @@ func TestFollowersMissNothing(t *testing.T) {
 		reading.Go(func() {
 			for from, had := int64(0), 0; from >= 0 && had < mine; {
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-				sub, err := feeds[rand.IntN(2)].subscribe(ctx, s.org, db.FeedFilter{}, after(from))
+				sub, err := feeds[rand.IntN(2)].subscribe(ctx, s.org, db.FeedFilter{}, s.after(from))
 				if err != nil {
 					t.Error(err)
 					cancel()
@@ -288,11 +295,11 @@ func TestFollowAheadOfTheReader(t *testing.T) {
 	t.Parallel()
 	s := newFeedSite(t)
 	log := slog.New(slog.DiscardHandler)
-	late := NewFeed(s.db, notify.New(s.db.Pool, log, db.ChangesChannel), log) // looks when we say so
+	late := NewFeed(s.db, notify.New(s.db.Pool, log, db.ChangesChannel), log, s.keys) // looks when we say so
 	check(t, late.look(t.Context(), true))
 	s.add(manyChanges(5)...)
 	check(t, number(t.Context(), s.db))
-	behind, ahead := s.follow(late, db.FeedFilter{}, after(2)), s.follow(late, db.FeedFilter{}, after(5))
+	behind, ahead := s.follow(late, db.FeedFilter{}, s.after(2)), s.follow(late, db.FeedFilter{}, s.after(5))
 	s.add(manyChanges(2)...)
 	check(t, late.look(t.Context(), false))
 	if got := s.read(behind, 5); !slices.Equal(got, []int64{3, 4, 5, 6, 7}) {
@@ -308,7 +315,7 @@ func TestFollowBehindTheReader(t *testing.T) {
 	t.Parallel()
 	s := newFeedSite(t)
 	log := slog.New(slog.DiscardHandler)
-	f := NewFeed(s.db, notify.New(s.db.Pool, log, db.ChangesChannel), log)
+	f := NewFeed(s.db, notify.New(s.db.Pool, log, db.ChangesChannel), log, s.keys)
 	check(t, f.look(t.Context(), true))
 	s.add(manyChanges(5)...)
 	check(t, f.look(t.Context(), false))
@@ -331,25 +338,25 @@ func TestFiltersInTableAndLive(t *testing.T) {
 		{RunID: run}, {FlowID: flow}, {FlowLinkID: link}, {ConnectionID: con}, {Source: "MANUAL"}, {},
 	}
 	filters := map[*follower][]int64{
-		s.follow(f, db.FeedFilter{}, after(0)):                       {2, 3, 4, 5, 6, 7},
-		s.follow(f, db.FeedFilter{Run: run}, after(0)):               {2},
-		s.follow(f, db.FeedFilter{Flow: flow}, after(0)):             {3},
-		s.follow(f, db.FeedFilter{Link: link}, after(0)):             {4},
-		s.follow(f, db.FeedFilter{Connection: con}, after(0)):        {5},
-		s.follow(f, db.FeedFilter{Source: "MANUAL"}, after(0)):       {6},
-		s.follow(f, db.FeedFilter{Run: db.NewID()}, after(0)):        nil,
-		s.follow(f, db.FeedFilter{Run: run, Flow: flow}, after(0)):   nil,
-		s.follow(f, db.FeedFilter{Source: "SCHEDULE"}, after(0)):     nil,
-		s.follow(f, db.FeedFilter{Connection: run}, after(0)):        nil,
-		s.follow(f, db.FeedFilter{Run: run, Source: "X"}, after(0)):  nil,
-		s.follow(f, db.FeedFilter{Link: link, Flow: link}, after(0)): nil,
+		s.follow(f, db.FeedFilter{}, s.after(0)):                       {2, 3, 4, 5, 6, 7},
+		s.follow(f, db.FeedFilter{Run: run}, s.after(0)):               {2},
+		s.follow(f, db.FeedFilter{Flow: flow}, s.after(0)):             {3},
+		s.follow(f, db.FeedFilter{Link: link}, s.after(0)):             {4},
+		s.follow(f, db.FeedFilter{Connection: con}, s.after(0)):        {5},
+		s.follow(f, db.FeedFilter{Source: "MANUAL"}, s.after(0)):       {6},
+		s.follow(f, db.FeedFilter{Run: db.NewID()}, s.after(0)):        nil,
+		s.follow(f, db.FeedFilter{Run: run, Flow: flow}, s.after(0)):   nil,
+		s.follow(f, db.FeedFilter{Source: "SCHEDULE"}, s.after(0)):     nil,
+		s.follow(f, db.FeedFilter{Connection: run}, s.after(0)):        nil,
+		s.follow(f, db.FeedFilter{Run: run, Source: "X"}, s.after(0)):  nil,
+		s.follow(f, db.FeedFilter{Link: link, Flow: link}, s.after(0)): nil,
 	}
 	s.add(slices.Clone(kinds)...)
 	for sub, want := range filters {
 		if got := s.read(sub, len(want)); !slices.Equal(got, want) {
 			t.Errorf("%+v live: %v, want %v", sub.filter, got, want)
 		}
-		again := s.follow(f, sub.filter, after(0))
+		again := s.follow(f, sub.filter, s.after(0))
 		if got := s.read(again, len(want)); !slices.Equal(got, want) {
 			t.Errorf("%+v from the table: %v, want %v", sub.filter, got, want)
 		}
@@ -399,7 +406,7 @@ func TestSlowFollowerEndsAndResumes(t *testing.T) {
 	if n := f.following(); n != 1 {
 		t.Errorf("%d follow", n)
 	}
-	if got := s.read(s.follow(f, db.FeedFilter{}, after(0)), 16); len(got) != 16 || got[0] != 1 {
+	if got := s.read(s.follow(f, db.FeedFilter{}, s.after(0)), 16); len(got) != 16 || got[0] != 1 {
 		t.Errorf("resumed: %v", got)
 	}
 }
@@ -410,7 +417,7 @@ func TestCursorExpires(t *testing.T) {
 	f := s.feed(func(f *Feed) { f.page = 2 })
 	s.add(manyChanges(10)...)
 	eventually(t, "all are numbered", func() bool { return len(s.positions()) == 10 && s.positions()[9] == 10 })
-	under := s.follow(f, db.FeedFilter{}, after(0))
+	under := s.follow(f, db.FeedFilter{}, s.after(0))
 	if got, err := under.next(t.Context()); err != nil || len(got) != 2 {
 		t.Fatalf("%d, %v", len(got), err)
 	}
@@ -426,7 +433,7 @@ func TestCursorExpires(t *testing.T) {
 	prune(4)
 	s.wantEnd(under, CursorExpired) // it was reading the table
 	for pos, want := range map[int64]Code{0: CursorExpired, 3: CursorExpired, 4: "", 10: "", 11: CursorExpired, 1 << 40: CursorExpired} {
-		sub, err := f.subscribe(t.Context(), s.org, db.FeedFilter{}, after(pos))
+		sub, err := f.subscribe(t.Context(), s.org, db.FeedFilter{}, s.after(pos))
 		if ours, _ := errors.AsType[*Error](err); (ours == nil) != (want == "") || (ours != nil && ours.Code != want) {
 			t.Errorf("after %d, 5 to 10 being kept: %v, want %q", pos, err, want)
 		}
@@ -434,15 +441,24 @@ func TestCursorExpires(t *testing.T) {
 			sub.leave()
 		}
 	}
-	for _, bad := range []string{"", "nonsense", cursor("feed", ""), cursor("feed", "-1"), cursor("feed", "+1"), cursor("feed", "01"), cursor("run", "1"), cursor("feed", "99999999999999999999")} {
+	for _, bad := range []string{"", "nonsense", cursor("feed", ""), cursor("feed", "-1"), cursor("feed", "+1"), cursor("feed", "01"), cursor("run", "1"), cursor("feed", "99999999999999999999"), cursor("run", "0123456789abcdef")} {
 		_, err := f.subscribe(t.Context(), s.org, db.FeedFilter{}, &bad)
 		if ours, ok := errors.AsType[*Error](err); !ok || ours.Code != BadUserInput {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
+	theirs := f.cursor(s.other, 6)
+	if _, err := f.subscribe(t.Context(), s.org, db.FeedFilter{}, &theirs); theirs == s.cursor(6) || !isExpired(err) {
+		t.Errorf("another organization's cursor: %v", err)
+	}
 	if n := f.following(); n != 0 {
 		t.Errorf("%d follow", n)
 	}
+}
+
+func isExpired(err error) bool {
+	ours, ok := errors.AsType[*Error](err)
+	return ok && ours.Code == CursorExpired
 }
 
 // What cannot be told any more ends those who follow: rows pruned before they were read, a table that was set back,
@@ -451,7 +467,7 @@ func TestFollowersHearOfALoss(t *testing.T) {
 	t.Parallel()
 	s := newFeedSite(t)
 	log := slog.New(slog.DiscardHandler)
-	f := NewFeed(s.db, notify.New(s.db.Pool, log, db.ChangesChannel), log)
+	f := NewFeed(s.db, notify.New(s.db.Pool, log, db.ChangesChannel), log, s.keys)
 	look := func(untold bool) {
 		t.Helper()
 		check(t, f.look(t.Context(), untold))
@@ -474,7 +490,7 @@ func TestFollowersHearOfALoss(t *testing.T) {
 	look(true)
 	s.wantEnd(sub, CursorExpired)
 	s.add(manyChanges(1)...)
-	sub = s.follow(f, db.FeedFilter{}, after(5))
+	sub = s.follow(f, db.FeedFilter{}, s.after(5))
 	look(false)
 	if got := s.read(sub, 1); !slices.Equal(got, []int64{6}) {
 		t.Errorf("after it was set back: %v", got)
@@ -519,7 +535,7 @@ func goroutines() int {
 
 // BenchmarkFanOut is what the reader can hand on: messages to 100 followers that only take them.
 func BenchmarkFanOut(b *testing.B) {
-	f := NewFeed(nil, nil, slog.New(slog.DiscardHandler))
+	f := NewFeed(nil, nil, slog.New(slog.DiscardHandler), nil)
 	f.lag = 1 << 30
 	org := db.NewID()
 	var subs []*follower

@@ -57,7 +57,7 @@ func (r queryResolver) Runs(ctx context.Context, filter *model.RunFilter, first 
 		return rows, err
 	})
 	if err == nil {
-		page.FeedCursor = new(feedCursor(at))
+		page.FeedCursor = new(r.feed.cursor(organization(ctx), at))
 	}
 	return page, err
 }
@@ -74,7 +74,7 @@ func (r queryResolver) Run(ctx context.Context, id string) (*model.Run, error) {
 			return err
 		}
 		if run, err = model.NewRun(row); err == nil {
-			run.FeedCursor = new(feedCursor(pos))
+			run.FeedCursor = new(r.feed.cursor(organization(ctx), pos))
 		}
 		return err
 	})

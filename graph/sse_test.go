@@ -380,7 +380,7 @@ func TestResumeEvents(t *testing.T) {
 	s := newFeedSite(t)
 	f := s.feed(nil)
 	srv, _ := eventEdge(t, true, func(c *Config) { c.Resolvers, c.Verifier = s.resolvers(f), s.holders })
-	log := []string{feedCursor(0)}
+	log := []string{s.cursor(0)}
 	for n := range 20 {
 		l := listen(t, srv, "subscription{m:runUpdates("+afterArg(log[len(log)-1])+"){cursor}}")
 		s.add(manyChanges(20)...)

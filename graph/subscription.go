@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -11,6 +10,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"tieline/db"
+	"tieline/db/seal"
 	"tieline/graph/generated"
 	"tieline/graph/model"
 )
@@ -96,7 +96,7 @@ func (f *Feed) send(ctx context.Context, s *follower, out chan<- *model.RunUpdat
 				}
 			}
 			for _, c := range some {
-				u, err := newUpdate(c)
+				u, err := f.update(c)
 				if err != nil {
 					return err
 				}
@@ -110,13 +110,14 @@ func (f *Feed) send(ctx context.Context, s *follower, out chan<- *model.RunUpdat
 	}
 }
 
-// newUpdate shows a change.
-func newUpdate(c *db.Change) (*model.RunUpdate, error) {
+// update shows a change.
+func (f *Feed) update(c *db.Change) (*model.RunUpdate, error) {
+	at := f.keys.Veil(uint64(c.Pos), place(c.OrgID))
 	progress, err := model.NewProgress(model.RunID.Of(c.RunID), c.Progress)
 	return &model.RunUpdate{
-		ID: placed("upd", c.Pos), Cursor: feedCursor(c.Pos), RunID: c.RunID,
+		ID: placed("upd", at), Cursor: veiledCursor(at), RunID: c.RunID,
 		Change: &model.RunChange{
-			ID: placed("chg", c.Pos), Version: int32(min(c.Version, math.MaxInt32)), State: model.RunState(c.State),
+			ID: placed("chg", at), Version: int32(min(c.Version, math.MaxInt32)), State: model.RunState(c.State),
 			WaitingReason: optional[model.WaitingReason](c.WaitingReason), Step: optional[string](c.Step),
 			StepState: optional[model.StepState](c.StepState), Progress: progress, At: c.At,
 		},
@@ -124,11 +125,7 @@ func newUpdate(c *db.Change) (*model.RunUpdate, error) {
 }
 
 // placed is the id of what has a place in the feed and no id of its own.
-func placed(kind string, pos int64) string {
-	var id db.ID
-	binary.BigEndian.PutUint64(id[8:], uint64(pos))
-	return db.FormatID(kind, id)
-}
+func placed(kind string, at seal.Veiled) string { return db.FormatID(kind, db.ID(at)) }
 
 func optional[T ~string](s string) *T {
 	if s == "" {

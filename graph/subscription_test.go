@@ -71,7 +71,7 @@ func (w *wire) cursor() string {
 func (s *feedSite) cursors() (out []string) {
 	s.t.Helper()
 	for _, pos := range s.positions() {
-		out = append(out, feedCursor(pos))
+		out = append(out, s.cursor(pos))
 	}
 	return out
 }
@@ -102,7 +102,7 @@ func TestResumeAfterACut(t *testing.T) {
 			}
 		})
 	}
-	log := []string{feedCursor(0)}
+	log := []string{s.cursor(0)}
 	session := func(url string, enough func() bool) {
 		w := ready(t, url)
 		w.follow("a", afterArg(log[len(log)-1]), "")
@@ -139,7 +139,7 @@ func TestSubscribeFromNow(t *testing.T) {
 		w.follow("a", args, "")
 		eventually(t, "it follows", func() bool { return f.following() == n+1 })
 		s.add(db.Change{})
-		if got := w.cursor(); got != feedCursor(int64(6+n)) {
+		if got := w.cursor(); got != s.cursor(int64(6+n)) {
 			t.Errorf("%q begins with %s", args, got)
 		}
 	}
@@ -160,7 +160,7 @@ func TestSubscriptionErrors(t *testing.T) {
 	for field, want := range map[string]Code{
 		`runUpdates(after:"nonsense")`:                                               BadUserInput,
 		`runUpdates(after:"")`:                                                       BadUserInput,
-		fmt.Sprintf(`runUpdates(after:%q)`, feedCursor(1)):                           CursorExpired,
+		fmt.Sprintf(`runUpdates(after:%q)`, s.cursor(1)):                             CursorExpired,
 		fmt.Sprintf(`runUpdated(id:%q)`, model.RunID.Of(db.NewID())):                 NotFound,
 		fmt.Sprintf(`runUpdated(id:%q)`, model.RunID.Of(foreign.ID)):                 NotFound,
 		fmt.Sprintf(`runUpdated(id:%q)`, model.FlowID.Of(mine.ID)):                   NotFound,

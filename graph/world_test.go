@@ -118,7 +118,7 @@ func newSite(t testing.TB, d *db.DB, name string) *site {
 	for _, scope := range []auth.Scope{auth.Admin, auth.Read, auth.Write, auth.Trigger} {
 		s.tokens[scope] = s.token(strings.ToLower(string(scope)), time.Time{}, scope)
 	}
-	r := NewResolvers(d, s.engine, s, NewFeed(d, notify.New(d.Pool, log, db.ChangesChannel), log))
+	r := NewResolvers(d, s.engine, s, NewFeed(d, notify.New(d.Pool, log, db.ChangesChannel), log, keys))
 	r.wait = 20 * time.Millisecond // long enough for every key of a level, however busy the machine is
 	h, err := New(Config{Resolvers: r, Verifier: auth.Tokens{DB: d, Log: log}, Log: log})
 	check(t, err)

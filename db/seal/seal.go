@@ -31,8 +31,9 @@ var (
 // Keys open boxes, and the first of them seals. To rotate, put a new key in front, seal everything again, and only
 // then drop the old one. Printing Keys shows ids alone.
 type Keys struct {
-	ids  []string // the first seals
-	gcms map[string]cipher.AEAD
+	ids   []string // the first seals
+	gcms  map[string]cipher.AEAD
+	veils []cipher.Block // in the order of ids
 }
 
 var idPattern = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
@@ -61,7 +62,11 @@ func Parse(setting string) (*Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		k.ids, k.gcms[id] = append(k.ids, id), gcm
+		veil, err := newVeil(key)
+		if err != nil {
+			return nil, err
+		}
+		k.ids, k.gcms[id], k.veils = append(k.ids, id), gcm, append(k.veils, veil)
 	}
 	return k, nil
 }

@@ -2088,12 +2088,12 @@ input RunUpdateFilter {
   origin: EventSource
 }
 
-"""What can be followed, over graphql-transport-ws."""
+"""What can be followed, over graphql-transport-ws or server-sent events. One field at a time."""
 type Subscription {
   """
   Every change of your runs, in order, as it happens. Answers with the error CURSOR_EXPIRED when ` + "`" + `after` + "`" + ` is older than the
-  feed is kept: read the runs anew and go on from their feedCursor. SLOW_SUBSCRIBER ends a subscription that does not
-  keep up: go on with ` + "`" + `after` + "`" + `.
+  feed is kept, or than the keys of this service: read the runs anew and go on from their feedCursor. SLOW_SUBSCRIBER ends
+  a subscription that does not keep up: go on with ` + "`" + `after` + "`" + `.
   """
   runUpdates(
     """Narrows the feed."""
