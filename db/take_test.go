@@ -70,6 +70,15 @@ func TestSweeps(t *testing.T) {
 		t.Errorf("what nobody reads is due again in %s (%v), want a minute", wait(active), err)
 	}
 
+	exec("UPDATE connections SET care_at = CASE id WHEN ? THEN now() WHEN ? THEN now() + interval '1 minute' END", active, broken)
+	cared, err := db.SweepCare(t.Context(), d, 10)
+	if err != nil || len(cared) != 1 || cared[0].ID != active || cared[0].OrgID != org.OrgID {
+		t.Errorf("endpoints to look at: %v (%v), want the one that is due", cared, err)
+	}
+	if again, err := db.SweepCare(t.Context(), d, 10); err != nil || len(again) != 0 {
+		t.Errorf("endpoints to look at again at once: %v (%v)", again, err)
+	}
+
 	for _, age := range []string{"0", "1 minute", "1 hour"} {
 		exec(`INSERT INTO events (org_id, id, connection_id, trigger, dedupe_key, source, vendor_at, received_at, due_at)
 			VALUES (?, ?, ?, 'customer.created', ?, 'WEBHOOK', now(), now() - ?::interval, now())`, org.OrgID, db.NewID(), active, age, age)

@@ -278,6 +278,44 @@ func TestBadCalls(t *testing.T) {
 	}
 }
 
+// TestForgeries: bad signatures, and none that is good, have the endpoint looked at; what is wrong in another way does not.
+func TestForgeries(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	path, good := w.path(t, w.conn), created("evt_good")
+	send := func(body, signature, want string) {
+		t.Helper()
+		if _, code := w.post(t, path, body, signature); code != want {
+			t.Errorf("%s, want %s", code, want)
+		}
+	}
+	stands := func(refused int, due bool) {
+		t.Helper()
+		var n int
+		var now bool
+		if err := w.NewRaw("SELECT webhook_refused, care_at <= clock_timestamp() FROM connections WHERE id = ?", w.conn.ID).Scan(t.Context(), &n, &now); err != nil || n != refused || now != due {
+			t.Errorf("%d bad signatures, a look is due %v (%v), want %d and %v", n, now, err, refused, due)
+		}
+	}
+	if _, err := w.NewRaw("UPDATE connections SET care_at = now() + interval '5 minutes'").Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range db.BadSignatures {
+		send("hello", sign(secret, time.Now(), "hello"), intake.Malformed)
+	}
+	stands(0, false)
+	for range db.BadSignatures - 1 {
+		send(good, sign("whsec_other", time.Now(), good), intake.BadSig)
+	}
+	stands(db.BadSignatures-1, false)
+	send(good, sign(secret, time.Now(), good), intake.Taken)
+	stands(0, false)
+	for range db.BadSignatures {
+		send(good, sign("whsec_other", time.Now(), good), intake.BadSig)
+	}
+	stands(db.BadSignatures, true)
+}
+
 func TestConcurrentDuplicates(t *testing.T) {
 	t.Parallel()
 	w := open(t)
