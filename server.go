@@ -28,6 +28,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"tieline/connectors/catalog"
 	"tieline/connectors/stripe/stripesim"
@@ -130,7 +131,7 @@ type settings struct {
 	DataDir     string   `setting:"TIELINE_DATA_DIR" placeholder:"DIR" help:"Where the embedded Postgres and dev keep their files."`
 	PostgresBin string   `setting:"TIELINE_POSTGRES_BIN" placeholder:"DIR" help:"Holds initdb and postgres, for the embedded Postgres. Unset: found, else downloaded."`
 	Addr        string   `setting:"TIELINE_ADDR" default:"127.0.0.1:8080" help:"Where to listen for the API and webhooks (${default})."`
-	OpsAddr     string   `setting:"TIELINE_OPS_ADDR" default:"127.0.0.1:8081" help:"Where to listen for operators: profiles (${default})."`
+	OpsAddr     string   `setting:"TIELINE_OPS_ADDR" default:"127.0.0.1:8081" help:"Where to listen for operators: metrics, jobs, profiles (${default})."`
 	PublicURL   string   `setting:"TIELINE_PUBLIC_URL" placeholder:"URL" help:"What vendors call: webhook addresses are built from it."`
 	Origins     []string `setting:"TIELINE_ORIGINS" placeholder:"ORIGIN" help:"Web pages that may call the API, as https://console.example.com."`
 	Introspect  string   `setting:"TIELINE_INTROSPECTION" name:"introspection" default:"on" placeholder:"on|off" help:"Whether the API shows its schema (${default})."`
@@ -437,7 +438,10 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 	if err != nil {
 		return nil, err
 	}
+	m := jobs.NewMetrics(d)
+	e.Observe, e.Ended = m.Called, m.Ended
 	in := intake.New(e)
+	in.Observe = m.Answered
 	if err := p.opens(ctx, e); err != nil {
 		return nil, err
 	}
@@ -470,7 +474,7 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 	})
 	var edge *graph.Handler
 	if api {
-		if edge, err = p.edge(ctx, e, in, s); err != nil {
+		if edge, err = p.edge(ctx, e, in, s, m); err != nil {
 			return nil, err
 		}
 		mux.Handle("/graphql", edge)
@@ -487,7 +491,7 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 		return nil, err
 	}
 	p.onStopBy(workBy, work.Stop)
-	p.serveHTTP(s, ops, operators())
+	p.serveHTTP(s, ops, operators(m, work.Page()))
 	p.serveHTTP(s, front, mux)
 	if edge != nil {
 		p.onStopBy(socketsBy, edge.Close)
@@ -506,9 +510,10 @@ func (p *process) opens(ctx context.Context, e *flow.Engine) error {
 }
 
 // edge is GraphQL, with the feed its subscriptions read from.
-func (p *process) edge(ctx context.Context, e *flow.Engine, door flow.Door, s *site) (*graph.Handler, error) {
+func (p *process) edge(ctx context.Context, e *flow.Engine, door flow.Door, s *site, m *jobs.Metrics) (*graph.Handler, error) {
 	wake := notify.New(e.DB.Pool, p.log, db.ChangesChannel)
 	feed := graph.NewFeed(e.DB, wake, p.log, e.Keys)
+	m.Follow(feed.Stats)
 	p.background(ctx, s, wake.Run)
 	p.background(ctx, s, feed.Run)
 	return graph.New(graph.Config{
@@ -549,16 +554,20 @@ func (p *process) serveHTTP(s *site, l net.Listener, h http.Handler) {
 	})
 }
 
-// operators is what TIELINE_OPS_ADDR shows.
-func operators() http.Handler {
+// operators is what TIELINE_OPS_ADDR shows. Whoever reaches it may do all of it: there are no tokens. What a page in an
+// operator's browser sends by itself is refused.
+func operators(m *jobs.Metrics, page http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", alive)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2}))
+	mux.Handle(jobs.PagePath+"/", page)
+	mux.Handle(jobs.PagePath, page)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return mux
+	return http.NewCrossOriginProtection().Handler(mux)
 }
 
 func alive(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }

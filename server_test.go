@@ -898,6 +898,68 @@ func TestStopAtOnce(t *testing.T) {
 	}
 }
 
+// TestOperators: their address tells how things stand, and the public one tells nothing of it.
+func TestOperators(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.serve(t, "")
+	front := c.serving(t)
+	ops := "http://" + c.says(t, `"ops_addr":"([^"]+)"`)[1]
+	customerInStripe(t, w)
+	w.settled(t, 2)
+	for _, app := range []string{"stripe", "evil_0123456789"} {
+		res, err := http.Post(front+"/webhooks/"+app+"/nobody", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	for path, want := range map[string]int{"/metrics": 200, "/jobs": 200, "/jobs/api/states": 200, "/jobs/api/queues": 200, "/debug/pprof/": 200, "/healthz": 200, "/graphql": 404} {
+		if got := status(t, ops+path); got != want {
+			t.Errorf("operators get %d for %s, want %d", got, path, want)
+		}
+		if got := status(t, front+path); want == 200 && path != "/healthz" && got != 404 {
+			t.Errorf("everybody gets %d for %s", got, path)
+		}
+	}
+	req, _ := http.NewRequest(http.MethodPost, ops+"/jobs/api/jobs/delete", strings.NewReader(`{"ids": ["1"]}`))
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("another site's page gets %s", res.Status)
+	}
+	res, err = http.Get(ops + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`tieline_webhooks_total{answer="taken",app="stripe"} `, `tieline_webhooks_total{answer="not_found",app="stripe"} 1`, `tieline_webhooks_total{answer="not_found",app="unknown"} 1`,
+		`tieline_runs_ended_total{state="succeeded"} 1`, `tieline_runs_ended_total{state="suppressed"} 1`, `tieline_vendor_call_seconds_count{app="togai",status="201"} `,
+		"tieline_database_up 1", `tieline_connections{app="stripe",state="active"} 1`, "tieline_feed_subscribers 0", "tieline_feed_position ", "tieline_feed_unnumbered ",
+		"tieline_run_overdue_seconds ", "tieline_events_waiting 0", `tieline_database_pool{state="max"} `, "go_goroutines ",
+	} {
+		if !bytes.Contains(text, []byte("\n"+want)) {
+			t.Errorf("%s is missing in\n%s", want, text)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^tieline_\w+\{(.*)\} `).FindAllSubmatch(text, -1) {
+		for _, l := range regexp.MustCompile(`="([^"]*)"`).FindAllSubmatch(m[1], -1) {
+			if v := string(l[1]); len(v) > 12 || strings.Contains(v, "evil") {
+				t.Errorf("%s: %q is no label from a short list", m[0], v)
+			}
+		}
+	}
+}
+
 // TestRoles splits the work: one process takes webhooks and adds jobs, the other works them.
 func TestRoles(t *testing.T) {
 	t.Parallel()

@@ -112,9 +112,6 @@ func (j *Jobs) riverConfig() *river.Config {
 	return c
 }
 
-// River is the client itself, for its UI.
-func (j *Jobs) River() *river.Client[pgx.Tx] { return j.river }
-
 // Start begins to work and to sweep, and returns. The end of ctx stops it as Stop does. Insert-only Jobs have nothing to start.
 func (j *Jobs) Start(ctx context.Context) error {
 	j.mu.Lock()
