@@ -79,6 +79,7 @@ var mutations = []golden{
 	{name: "update_connection", vars: input("id", "$made.connection", "name", "Narrow key")},
 	{name: "update_connection.credentials", vars: input("id", "$made.connection", "credentials", vars("api_key", "$key", "account_id", nil))},
 	{name: "test_connection", vars: input("id", "$made.connection")},
+	{name: "update_connection.rotated", vars: input("id", "$made.connection", "rotateWebhookSecret", true)},
 	{name: "create_flow_link", vars: input("flowId", "$flow.in", "name", "Narrow", "params", vars("checkoutWait", 0), "connections", []any{
 		vars("key", "trigger", "connectionId", "$made.connection"), vars("key", "account", "connectionId", "$connection.togai"), vars("key", "note", "connectionId", "$made.connection"),
 	}), keep: map[string]string{"made.link": "createFlowLink.flowLink.id"}},
