@@ -48,11 +48,11 @@ func New(c Config) (*Handler, error) {
 	registerCodes()
 	limits, pages := c.Limits.withDefaults(), normalized(c.Origins)
 	closing, stop := context.WithCancel(context.Background())
-	open := &streams{}
+	open, tokens := &streams{}, newVigil(c.Verifier, limits)
 
 	srv := handler.New(schema)
-	srv.AddTransport(newSocketTransport(c.Verifier, pages, limits, open, closing, c.Log))
-	srv.AddTransport(httpTransport{c.Verifier, limits, open, closing})
+	srv.AddTransport(newSocketTransport(tokens, pages, limits, open, closing, c.Log))
+	srv.AddTransport(httpTransport{tokens, limits, open, closing})
 	srv.SetErrorPresenter(presenter(c.Log))
 	srv.SetRecoverFunc(recovered)
 	srv.SetParserTokenLimit(limits.Tokens)

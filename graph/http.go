@@ -18,10 +18,10 @@ import (
 // httpTransport is GraphQL over HTTP for POST and GET, and graphql-sse for those who ask for events. gqlgen's own
 // transports fail six of the public audits, have no limit of the body and do not negotiate.
 type httpTransport struct {
-	verifier auth.Verifier
-	limits   Limits
-	open     *streams
-	closing  context.Context // ends when streams must go
+	vigil   *vigil
+	limits  Limits
+	open    *streams
+	closing context.Context // ends when streams must go
 }
 
 var _ graphql.Transport = httpTransport{}
@@ -95,7 +95,7 @@ func (t httpTransport) read(w http.ResponseWriter, r *http.Request, wish wish) (
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), t.limits.Timeout)
 	defer cancel()
-	viewer, err := auth.FromRequest(t.verifier, r.WithContext(ctx))
+	viewer, err := auth.FromRequest(t.vigil.verifier, r.WithContext(ctx))
 	if err != nil {
 		w.Header().Set("WWW-Authenticate", challenge(err))
 		return nil, viewer, classify(err, &gqlerror.Error{})

@@ -40,12 +40,12 @@ type socketTransport struct {
 	closing context.Context // ends when sockets must go
 }
 
-func newSocketTransport(v auth.Verifier, o origins, l Limits, open *streams, closing context.Context, log *slog.Logger) socketTransport {
+func newSocketTransport(v *vigil, o origins, l Limits, open *streams, closing context.Context, log *slog.Logger) socketTransport {
 	return socketTransport{
 		origins: o, open: open, closing: closing,
 		Websocket: transport.Websocket{
-			Implementation:   accepter{l},
-			InitFunc:         admit(v, l, log),
+			Implementation:   accepter{v, l},
+			InitFunc:         admit(v, log),
 			InitTimeout:      l.Handshake,
 			PingPongInterval: l.Keepalive, // a peer that has not answered two of them is gone
 			PayloadReadLimit: &l.Body,
@@ -84,7 +84,7 @@ func (t socketTransport) Do(w http.ResponseWriter, r *http.Request, exec graphql
 type life struct {
 	ctx    context.Context
 	end    context.CancelCauseFunc // with a violation, whose code closes the socket
-	holder holder                  // once admitted
+	bearer string                  // once admitted
 }
 
 // streams counts what goes on until somebody ends it: sockets, and answers of events.
@@ -116,7 +116,7 @@ func lifeOf(ctx context.Context) *life { return ctx.Value(socketKey{}).(*life) }
 
 // admit answers connection_init: the payload's authorization says who it is. The socket ends with the token:
 // at its time, and soon after it was revoked.
-func admit(v auth.Verifier, l Limits, log *slog.Logger) transport.WebsocketInitFunc {
+func admit(v *vigil, log *slog.Logger) transport.WebsocketInitFunc {
 	refuse := func(ctx context.Context, code int, err error) (context.Context, *transport.InitPayload, error) {
 		return transport.AppendCloseReason(transport.WithWebsocketCloseCode(ctx, code), err.Error()), nil, err
 	}
@@ -125,7 +125,7 @@ func admit(v auth.Verifier, l Limits, log *slog.Logger) transport.WebsocketInitF
 		if bearer == "" {
 			return refuse(ctx, closeUnauthorized, errors.New("connection_init needs the payload {authorization: \"Bearer tl_…\"}"))
 		}
-		viewer, err := v.Verify(ctx, bearer)
+		viewer, err := v.verifier.Verify(ctx, bearer)
 		switch {
 		case auth.Refused(err):
 			return refuse(ctx, closeForbidden, err)
@@ -135,16 +135,22 @@ func admit(v auth.Verifier, l Limits, log *slog.Logger) transport.WebsocketInitF
 		}
 		ctx = auth.WithViewer(ctx, viewer)
 		ctx, cancel := whileGood(ctx, viewer)
-		context.AfterFunc(ctx, cancel) // the socket's own context, its parent, ends with the socket
 		life := lifeOf(ctx)
-		life.ctx, life.holder = ctx, holder{v, bearer, l}
-		go life.holder.watch(ctx, life.end)
+		life.ctx, life.bearer = ctx, bearer
+		leave := v.watch(bearer, life.end)
+		context.AfterFunc(ctx, func() { // the socket's own context, its parent, ends with the socket
+			cancel()
+			leave()
+		})
 		return ctx, nil, nil
 	}
 }
 
 // accepter makes sockets that keep to the protocol.
-type accepter struct{ limits Limits }
+type accepter struct {
+	vigil  *vigil
+	limits Limits
+}
 
 // Accept upgrades the request; origin and protocol were checked.
 func (a accepter) Accept(w http.ResponseWriter, r *http.Request, _ transport.WebsocketAcceptOptions) (transport.WebsocketConn, error) {
@@ -153,7 +159,7 @@ func (a accepter) Accept(w http.ResponseWriter, r *http.Request, _ transport.Web
 	if err != nil {
 		return nil, err
 	}
-	return &socket{WebsocketConn: conn, life: lifeOf(r.Context()), limits: a.limits, inner: map[string]string{}, outer: map[string]string{}}, nil
+	return &socket{WebsocketConn: conn, life: lifeOf(r.Context()), vigil: a.vigil, limits: a.limits, inner: map[string]string{}, outer: map[string]string{}}, nil
 }
 
 // tooMany is the error that refuses one operation more.

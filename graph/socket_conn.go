@@ -19,6 +19,7 @@ import (
 type socket struct {
 	transport.WebsocketConn
 	life   *life
+	vigil  *vigil
 	limits Limits
 
 	mu    sync.Mutex
@@ -60,7 +61,7 @@ func (s *socket) NextReader() (int, io.Reader, error) {
 		}
 		pass, bad := s.take(&m)
 		if bad == nil && pass && m.Type == "subscribe" {
-			bad = s.life.holder.check(s.life.ctx)
+			bad = s.vigil.check(s.life.ctx, s.life.bearer)
 		}
 		if bad != nil {
 			return 0, nil, s.end(*bad)

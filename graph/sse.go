@@ -62,7 +62,7 @@ func (t httpTransport) stream(w http.ResponseWriter, r *http.Request, exec graph
 	ctx, cancel := whileGood(auth.WithViewer(ctx, viewer), viewer)
 	defer cancel()
 	if op.Operation.Operation == ast.Subscription {
-		go holder{t.verifier, auth.Bearer(r.Header.Get("Authorization")), t.limits}.watch(ctx, end)
+		defer t.vigil.watch(auth.Bearer(r.Header.Get("Authorization")), end)()
 	}
 
 	out := startEvents(w, t.limits.Write)
