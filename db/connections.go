@@ -202,6 +202,12 @@ func CareLater(ctx context.Context, idb bun.IDB, c Connection, next time.Duratio
 	return err
 }
 
+// NeverCare notes that a connection has no endpoint to look at.
+func NeverCare(ctx context.Context, idb bun.IDB, org, id ID) error {
+	_, err := idb.NewRaw("UPDATE connections SET care_at = NULL WHERE org_id = ? AND id = ?", org, id).Exec(ctx)
+	return err
+}
+
 // AskCare has a connection's endpoint looked at now.
 func AskCare(ctx context.Context, idb bun.IDB, org, id ID) error {
 	_, err := idb.NewRaw("UPDATE connections SET care_at = least(care_at, now()) WHERE org_id = ? AND id = ? AND care_at IS NOT NULL", org, id).Exec(ctx)

@@ -335,6 +335,9 @@ func TestNoPublicAddress(t *testing.T) {
 	stands(c, flow.WebhookRegistered, "")
 	stands(hand, flow.WebhookManual, "")
 	stands(w.togaiConn, flow.WebhookManual, "")
+	if c := w.care(w.togaiConn.ID); !c.CareAt.IsZero() { // as the migration leaves it
+		t.Errorf("a vendor without an API for webhooks is looked at, next %s", c.CareAt)
+	}
 }
 
 // TestCareWhenTheVendorIsAway: an endpoint that cannot be looked at is not taken for gone, and a refused key parks.

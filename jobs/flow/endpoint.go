@@ -27,7 +27,11 @@ func (e *Engine) Care(ctx context.Context, org, connection db.ID) error {
 	if err != nil || row.CareAt.IsZero() || time.Until(row.CareAt) > 2*time.Minute {
 		return err
 	}
-	if !row.DeletedAt.IsZero() {
+	app, _ := e.Apps.App(row.App)
+	switch {
+	case app.Webhook == nil || app.Webhook.Register == nil:
+		return db.NeverCare(ctx, e.DB, org, connection)
+	case !row.DeletedAt.IsZero():
 		return e.unregister(ctx, row)
 	}
 	_, err = e.register(ctx, row, looked{due: true})
@@ -98,10 +102,10 @@ func (e *Engine) lookAt(ctx context.Context, app connectors.Connector, row *db.C
 		known = "" // its secret is not the one we hold
 	}
 	if err := e.endpoint(ctx, app, row, known, ""); err != nil {
+		row.WebhookError = text(fmt.Sprintf("The webhook at %s could not be looked at: %s", app.Name, err))
 		if row.WebhookID == "" {
-			row.WebhookState = WebhookMissing
+			row.WebhookState, row.WebhookError = WebhookMissing, text(fmt.Sprintf("Registering the webhook at %s failed: %s", app.Name, err))
 		}
-		row.WebhookError = text(fmt.Sprintf("Registering the webhook at %s failed: %s", app.Name, err))
 		e.Log.WarnContext(ctx, "a webhook could not be registered", "org", row.OrgID, "connection", row.ID, "error", err)
 		if connectors.KindOf(err) == connectors.Unauthorized {
 			_, err := db.AwaitReauth(ctx, e.DB, *row, true, err.Error())

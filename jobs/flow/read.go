@@ -231,9 +231,10 @@ func (e *Engine) list(ctx context.Context, t connectors.Trigger, c connectors.Co
 	}
 }
 
-// pause is the time to the next look: calm once a webhook was seen, and short while none was or there is none.
+// pause is the time to the next look: calm once a webhook was seen, and short while none was or we know that there is none.
 func (e *Engine) pause(conn db.Connection, t connectors.Trigger) time.Duration {
-	if state, _ := e.WebhookStanding(conn); state == WebhookMissing || conn.WebhookSeenAt.IsZero() {
+	app, _ := e.Apps.App(conn.App)
+	if conn.WebhookSeenAt.IsZero() || app.Webhook != nil && !app.Webhook.Unsigned && conn.WebhookState == WebhookMissing {
 		return t.Every
 	}
 	return t.Calm
