@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -19,33 +18,33 @@ import (
 	"tieline/graph/model"
 )
 
-// Code is extensions.code of a top-level error. Clients switch on it: the list is closed, and a new value is announced.
-type Code string
+// Code is extensions.code of a top-level error. Clients switch on it: the list is the schema's.
+type Code = model.ErrorCode
 
 // The codes.
 const (
-	ParseFailed      Code = errcode.ParseFailed      // the document is not GraphQL
-	ValidationFailed Code = errcode.ValidationFailed // the document or its variables do not fit the schema
-	BadUserInput     Code = "BAD_USER_INPUT"         // a value is of the right type and still no use
-	BadRequest       Code = "BAD_REQUEST"            // the HTTP request is not one of GraphQL over HTTP
-	Unauthenticated  Code = "UNAUTHENTICATED"        // no token, or one that is unknown, expired or revoked
-	Forbidden        Code = "FORBIDDEN"              // the token lacks a scope
-	NotFound         Code = "NOT_FOUND"              // what is subscribed to does not exist
-	MethodNotAllowed Code = "METHOD_NOT_ALLOWED"
-	NotAcceptable    Code = "NOT_ACCEPTABLE"
-	UnsupportedMedia Code = "UNSUPPORTED_MEDIA_TYPE"
-	PayloadTooLarge  Code = "PAYLOAD_TOO_LARGE"
-	TooLarge         Code = "TOO_LARGE" // a field whose value does not fit into this response; ask for less at a time
-	TooManyTokens    Code = "TOKEN_LIMIT_EXCEEDED"
-	TooDeep          Code = "DEPTH_LIMIT_EXCEEDED"
-	TooComplex       Code = "COMPLEXITY_LIMIT_EXCEEDED"
-	TooManyStreams   Code = "SUBSCRIPTION_LIMIT_EXCEEDED"
-	CursorExpired    Code = "CURSOR_EXPIRED"  // `after` is older than the feed is kept
-	SlowSubscriber   Code = "SLOW_SUBSCRIBER" // resume with the last cursor seen
-	NoIntrospection  Code = "INTROSPECTION_DISABLED"
-	Unavailable      Code = "UNAVAILABLE" // try again
-	Timeout          Code = "TIMEOUT"
-	Internal         Code = "INTERNAL"
+	ParseFailed      = model.ErrorCodeGraphqlParseFailed
+	ValidationFailed = model.ErrorCodeGraphqlValidationFailed
+	BadUserInput     = model.ErrorCodeBadUserInput
+	BadRequest       = model.ErrorCodeBadRequest
+	Unauthenticated  = model.ErrorCodeUnauthenticated
+	Forbidden        = model.ErrorCodeForbidden
+	NotFound         = model.ErrorCodeNotFound
+	MethodNotAllowed = model.ErrorCodeMethodNotAllowed
+	NotAcceptable    = model.ErrorCodeNotAcceptable
+	UnsupportedMedia = model.ErrorCodeUnsupportedMediaType
+	PayloadTooLarge  = model.ErrorCodePayloadTooLarge
+	TooLarge         = model.ErrorCodeTooLarge
+	TooManyTokens    = model.ErrorCodeTokenLimitExceeded
+	TooDeep          = model.ErrorCodeDepthLimitExceeded
+	TooComplex       = model.ErrorCodeComplexityLimitExceeded
+	TooManyStreams   = model.ErrorCodeSubscriptionLimitExceeded
+	CursorExpired    = model.ErrorCodeCursorExpired
+	SlowSubscriber   = model.ErrorCodeSlowSubscriber
+	NoIntrospection  = model.ErrorCodeIntrospectionDisabled
+	Unavailable      = model.ErrorCodeUnavailable
+	Timeout          = model.ErrorCodeTimeout
+	Internal         = model.ErrorCodeInternal
 )
 
 // Error is a top-level error whose text is meant for the caller.
@@ -113,7 +112,7 @@ func classify(err error, shown *gqlerror.Error) *Error {
 	switch {
 	case strings.HasPrefix(shown.Message, "exceeded token limit"): // gqlparser has no type for it
 		return fail(TooManyTokens, shown.Message)
-	case code != "":
+	case Code(code).IsValid():
 		return fail(Code(code), shown.Message) // of gqlgen's own: parse, validation, complexity
 	case shown.Message == "introspection disabled":
 		return fail(NoIntrospection, "this service does not show its schema")

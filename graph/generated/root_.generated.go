@@ -200,17 +200,17 @@ READ what it was about, by its plain values and by parts that hold nothing but p
 to other objects or to lists need READ as well: without it the whole operation is refused with FORBIDDEN, and nothing is done.
 """
 enum Scope {
-  """See everything of the organization but its tokens, and follow runs live."""
+  """See everything of the organization but its tokens and its audit log, and follow runs live."""
   READ
   """Make, change and delete connections and flow links."""
   WRITE
   """Start flows by hand; cancel and retry runs."""
   TRIGGER
-  """All of the above, and make, list and revoke tokens."""
+  """All of the above, make, list and revoke tokens, and read the audit log."""
   ADMIN
 }
 
-"""What stood in the way of a mutation, in words for people and a code for programs."""
+"""What stood in the way of a mutation, in words for people and a code for programs. Nothing was changed then."""
 type UserError {
   """
   Path into ` + "`" + `input` + "`" + ` of what is at fault, for instance ["credentials", "api_key"]; null when no single field is.
@@ -222,7 +222,7 @@ type UserError {
   code: UserErrorCode!
 }
 
-"""Why a mutation could not do, or not quite do, what was asked. The list is closed; a new value is announced in the changelog."""
+"""Why a mutation could not do what was asked. The list is closed; a new value is announced in the changelog."""
 enum UserErrorCode {
   """A value is needed and missing."""
   REQUIRED
@@ -756,7 +756,10 @@ input CreateConnectionInput {
   nothing leave it out.
   """
   webhookSecret: String @secret
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -786,7 +789,10 @@ input UpdateConnectionInput {
   hours, and the old endpoint is removed.
   """
   rotateWebhookSecret: Boolean
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -802,7 +808,10 @@ type UpdateConnectionPayload {
 input TestConnectionInput {
   """Which connection."""
   id: ID!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -818,7 +827,10 @@ type TestConnectionPayload {
 input DeleteConnectionInput {
   """Which connection."""
   id: ID!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -948,6 +960,58 @@ extend type Query {
     """Id of the effect."""
     id: ID!
   ): Effect @scope(needs: READ)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/error.graphql", Input: `"""
+What an error of a request, or of one of its fields, is: ` + "`" + `extensions.code` + "`" + ` of an entry of ` + "`" + `errors` + "`" + `, beside its
+` + "`" + `extensions.requestId` + "`" + `, which to name when you ask about it. What stands in the way of a mutation is no such error, but in its
+payload's ` + "`" + `userErrors` + "`" + `. The list is closed; a new value is announced in the changelog.
+"""
+enum ErrorCode {
+  """The document is not GraphQL."""
+  GRAPHQL_PARSE_FAILED
+  """The document or its variables do not fit the schema."""
+  GRAPHQL_VALIDATION_FAILED
+  """A value is of the right type and still no use; the message says why."""
+  BAD_USER_INPUT
+  """The HTTP request is not one of GraphQL over HTTP."""
+  BAD_REQUEST
+  """There is no token, or it is unknown, expired or revoked."""
+  UNAUTHENTICATED
+  """The token lacks a scope, which the message names."""
+  FORBIDDEN
+  """What is to be followed does not exist. Queries answer null in place of it, and mutations a userError."""
+  NOT_FOUND
+  """Only POST is taken here, or GET for queries."""
+  METHOD_NOT_ALLOWED
+  """No answer can be of a type that the header Accept takes."""
+  NOT_ACCEPTABLE
+  """The body is not application/json in UTF-8."""
+  UNSUPPORTED_MEDIA_TYPE
+  """The request's body is too large."""
+  PAYLOAD_TOO_LARGE
+  """A field's value has no room in this response. Ask for less at a time."""
+  TOO_LARGE
+  """The document has too many words."""
+  TOKEN_LIMIT_EXCEEDED
+  """The document goes too deep."""
+  DEPTH_LIMIT_EXCEEDED
+  """The answer could have too many objects. Ask for smaller pages, or for fewer lists inside of lists."""
+  COMPLEXITY_LIMIT_EXCEEDED
+  """Too many subscriptions on one connection."""
+  SUBSCRIPTION_LIMIT_EXCEEDED
+  """` + "`" + `after` + "`" + ` of a subscription is older than the feed is kept. Read the runs anew and go on from their feedCursor."""
+  CURSOR_EXPIRED
+  """The subscription did not keep up. Go on with the last cursor you have as ` + "`" + `after` + "`" + `."""
+  SLOW_SUBSCRIBER
+  """The schema is not told here."""
+  INTROSPECTION_DISABLED
+  """The service cannot answer right now. Try again."""
+  UNAVAILABLE
+  """It took too long. Ask for less at a time, or try again; a mutation may have been done: repeat it with its idempotencyKey."""
+  TIMEOUT
+  """Something went wrong here. Name the requestId when you ask about it."""
+  INTERNAL
 }
 `, BuiltIn: false},
 	{Name: "../../schema/event.graphql", Input: `"""
@@ -1318,7 +1382,10 @@ extend type Mutation {
     input: CreateFlowLinkInput!
   ): CreateFlowLinkPayload! @scope(needs: WRITE)
 
-  """Lets new events start runs. What its trigger's app holds already is no news, and starts none."""
+  """
+  Lets new events start runs. What its trigger's app holds already is no news, and starts none: it is read first, where
+  only reading can tell, which may take a while. All its connections must be ACTIVE, else it answers WRONG_STATE.
+  """
   enableFlowLink(
     """Which flow link."""
     input: EnableFlowLinkInput!
@@ -1336,7 +1403,10 @@ extend type Mutation {
     input: DeleteFlowLinkInput!
   ): DeleteFlowLinkPayload! @scope(needs: WRITE)
 
-  """Starts a flow by hand, as if its trigger had fired with this payload."""
+  """
+  Starts a flow by hand, as if its trigger had fired with this payload, which may be done any number of times. Its run shows
+  soon after, as an outcome of the event.
+  """
   triggerFlow(
     """What to start and with what."""
     input: TriggerFlowInput!
@@ -1354,15 +1424,24 @@ input CreateFlowLinkInput {
   those of the trigger's app must open one vendor account, with the same key or another.
   """
   connections: [FlowLinkSlotInput!]!
-  """Values for the flow's parameters; see paramsSchema of the flow. Left out, all have their defaults."""
+  """
+  Values for the flow's parameters, for instance ` + "`" + `{"linkByEmail": true}` + "`" + `; see paramsSchema of the flow. Those left out have
+  their defaults.
+  """
   params: JSON
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
 """The connection for the trigger, or for one step."""
 input FlowLinkSlotInput {
-  """trigger, or the key of a step of the flow. A userError about it has the path ["connections", key]."""
+  """
+  trigger, or the key of a step of the flow: ` + "`" + `{key: "trigger", connectionId: "con_…"}` + "`" + `. A userError about it has the path
+  ["connections", key].
+  """
   key: String!
   """The connection. It must be of the app that the trigger or the step is of."""
   connectionId: ID!
@@ -1380,7 +1459,10 @@ type CreateFlowLinkPayload {
 input EnableFlowLinkInput {
   """Which flow link."""
   id: ID!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -1396,7 +1478,10 @@ type EnableFlowLinkPayload {
 input DisableFlowLinkInput {
   """Which flow link."""
   id: ID!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -1412,7 +1497,10 @@ type DisableFlowLinkPayload {
 input DeleteFlowLinkInput {
   """Which flow link."""
   id: ID!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -1433,7 +1521,10 @@ input TriggerFlowInput {
   data, it must be as the link's connections are.
   """
   payload: JSON!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -1479,7 +1570,7 @@ type MappingSlot {
   externalId: String
   """Where a person sees the record in the app; null when it has no page."""
   url: String
-  """What is worth showing about it, such as an invoice number or a payment link."""
+  """What is worth showing about it, by name, such as an invoice number or a payment link; ` + "`" + `{}` + "`" + ` for most."""
   attributes: JSON!
   """How the id came to be known."""
   provenance: SlotProvenance!
@@ -1550,7 +1641,8 @@ extend type Query {
 
   """
   The mapping that holds a record of an app: given a Togai account's id, its ids everywhere, and the other way round.
-  Null when the record is not known. Where several accounts of the app hold such a record, vendorAccountId must say which.
+  Null when the record is not known. Where several accounts of the app hold such a record, vendorAccountId must say which,
+  else it answers the error BAD_USER_INPUT.
   """
   mappingByExternalId(
     """Key of the app, for instance togai."""
@@ -1776,7 +1868,10 @@ extend type Query {
 }
 
 extend type Mutation {
-  """Ends a run. A call that is under way is let finish and recorded; nothing after it starts."""
+  """
+  Ends a run. A call that is under way is let finish and recorded; nothing after it starts, and what was written stays. A
+  run that is over answers WRONG_STATE.
+  """
   cancelRun(
     """Which run."""
     input: CancelRunInput!
@@ -1797,7 +1892,10 @@ extend type Mutation {
 input CancelRunInput {
   """Which run."""
   id: ID!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -1813,7 +1911,10 @@ type CancelRunPayload {
 input RetryRunInput {
   """Which run."""
   id: ID!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -2009,9 +2110,12 @@ input CreateApiTokenInput {
   name: String!
   """What it may do; at least one."""
   scopes: [Scope!]!
-  """When it ends by itself; left out, it does not."""
+  """When it ends by itself, for instance 2027-01-31T00:00:00Z; left out, it does not."""
   expiresAt: DateTime
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 
@@ -2029,7 +2133,10 @@ type CreateApiTokenPayload {
 input RevokeApiTokenInput {
   """Which token."""
   id: ID!
-  """Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day."""
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
   idempotencyKey: String
 }
 

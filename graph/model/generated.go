@@ -181,7 +181,8 @@ type AuditFilter struct {
 type CancelRunInput struct {
 	// Which run.
 	ID string `json:"id"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -221,9 +222,10 @@ type CreateAPITokenInput struct {
 	Name string `json:"name"`
 	// What it may do; at least one.
 	Scopes []auth.Scope `json:"scopes"`
-	// When it ends by itself; left out, it does not.
+	// When it ends by itself, for instance 2027-01-31T00:00:00Z; left out, it does not.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -248,7 +250,8 @@ type CreateConnectionInput struct {
 	// Signing secret of an endpoint that you set up at the vendor by hand: whsec_… We register none then. For apps that sign
 	// nothing leave it out.
 	WebhookSecret *string `json:"webhookSecret,omitempty"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -269,9 +272,11 @@ type CreateFlowLinkInput struct {
 	// One connection for the trigger and one for each step; several may be the same. All must be of one mode, test or live, and
 	// those of the trigger's app must open one vendor account, with the same key or another.
 	Connections []*FlowLinkSlotInput `json:"connections"`
-	// Values for the flow's parameters; see paramsSchema of the flow. Left out, all have their defaults.
+	// Values for the flow's parameters, for instance `{"linkByEmail": true}`; see paramsSchema of the flow. Those left out have
+	// their defaults.
 	Params json.RawMessage `json:"params,omitempty"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -299,7 +304,8 @@ type CredentialHint struct {
 type DeleteConnectionInput struct {
 	// Which connection.
 	ID string `json:"id"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -315,7 +321,8 @@ type DeleteConnectionPayload struct {
 type DeleteFlowLinkInput struct {
 	// Which flow link.
 	ID string `json:"id"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -331,7 +338,8 @@ type DeleteFlowLinkPayload struct {
 type DisableFlowLinkInput struct {
 	// Which flow link.
 	ID string `json:"id"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -388,7 +396,8 @@ type EffectFilter struct {
 type EnableFlowLinkInput struct {
 	// Which flow link.
 	ID string `json:"id"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -514,7 +523,8 @@ type FlowLinkFilter struct {
 
 // The connection for the trigger, or for one step.
 type FlowLinkSlotInput struct {
-	// trigger, or the key of a step of the flow. A userError about it has the path ["connections", key].
+	// trigger, or the key of a step of the flow: `{key: "trigger", connectionId: "con_…"}`. A userError about it has the path
+	// ["connections", key].
 	Key string `json:"key"`
 	// The connection. It must be of the app that the trigger or the step is of.
 	ConnectionID string `json:"connectionId"`
@@ -610,7 +620,7 @@ type MappingSlot struct {
 	Role string `json:"role"`
 	// The record's id there; null while a write is about to make it.
 	ExternalID *string `json:"externalId,omitempty"`
-	// What is worth showing about it, such as an invoice number or a payment link.
+	// What is worth showing about it, by name, such as an invoice number or a payment link; `{}` for most.
 	Attributes json.RawMessage `json:"attributes"`
 	// How the id came to be known.
 	Provenance *SlotProvenance `json:"provenance"`
@@ -659,7 +669,8 @@ type Permission struct {
 type RetryRunInput struct {
 	// Which run.
 	ID string `json:"id"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -675,7 +686,8 @@ type RetryRunPayload struct {
 type RevokeAPITokenInput struct {
 	// Which token.
 	ID string `json:"id"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -855,7 +867,8 @@ type StepError struct {
 type TestConnectionInput struct {
 	// Which connection.
 	ID string `json:"id"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -896,7 +909,8 @@ type TriggerFlowInput struct {
 	// What the trigger hands to the flow; see schema and sample of the trigger. Where it says whether it is of live or test
 	// data, it must be as the link's connections are.
 	Payload json.RawMessage `json:"payload"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -922,7 +936,8 @@ type UpdateConnectionInput struct {
 	// Have another signing secret, where we registered the webhook: a second endpoint is made, both secrets are taken for 24
 	// hours, and the old endpoint is removed.
 	RotateWebhookSecret *bool `json:"rotateWebhookSecret,omitempty"`
-	// Names this intention, best a UUID, up to 255 characters. A repeat with the same input does nothing more for a day.
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
 }
 
@@ -1235,6 +1250,126 @@ func (e *EffectState) UnmarshalJSON(b []byte) error {
 }
 
 func (e EffectState) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// What an error of a request, or of one of its fields, is: `extensions.code` of an entry of `errors`, beside its
+// `extensions.requestId`, which to name when you ask about it. What stands in the way of a mutation is no such error, but in its
+// payload's `userErrors`. The list is closed; a new value is announced in the changelog.
+type ErrorCode string
+
+const (
+	// The document is not GraphQL.
+	ErrorCodeGraphqlParseFailed ErrorCode = "GRAPHQL_PARSE_FAILED"
+	// The document or its variables do not fit the schema.
+	ErrorCodeGraphqlValidationFailed ErrorCode = "GRAPHQL_VALIDATION_FAILED"
+	// A value is of the right type and still no use; the message says why.
+	ErrorCodeBadUserInput ErrorCode = "BAD_USER_INPUT"
+	// The HTTP request is not one of GraphQL over HTTP.
+	ErrorCodeBadRequest ErrorCode = "BAD_REQUEST"
+	// There is no token, or it is unknown, expired or revoked.
+	ErrorCodeUnauthenticated ErrorCode = "UNAUTHENTICATED"
+	// The token lacks a scope, which the message names.
+	ErrorCodeForbidden ErrorCode = "FORBIDDEN"
+	// What is to be followed does not exist. Queries answer null in place of it, and mutations a userError.
+	ErrorCodeNotFound ErrorCode = "NOT_FOUND"
+	// Only POST is taken here, or GET for queries.
+	ErrorCodeMethodNotAllowed ErrorCode = "METHOD_NOT_ALLOWED"
+	// No answer can be of a type that the header Accept takes.
+	ErrorCodeNotAcceptable ErrorCode = "NOT_ACCEPTABLE"
+	// The body is not application/json in UTF-8.
+	ErrorCodeUnsupportedMediaType ErrorCode = "UNSUPPORTED_MEDIA_TYPE"
+	// The request's body is too large.
+	ErrorCodePayloadTooLarge ErrorCode = "PAYLOAD_TOO_LARGE"
+	// A field's value has no room in this response. Ask for less at a time.
+	ErrorCodeTooLarge ErrorCode = "TOO_LARGE"
+	// The document has too many words.
+	ErrorCodeTokenLimitExceeded ErrorCode = "TOKEN_LIMIT_EXCEEDED"
+	// The document goes too deep.
+	ErrorCodeDepthLimitExceeded ErrorCode = "DEPTH_LIMIT_EXCEEDED"
+	// The answer could have too many objects. Ask for smaller pages, or for fewer lists inside of lists.
+	ErrorCodeComplexityLimitExceeded ErrorCode = "COMPLEXITY_LIMIT_EXCEEDED"
+	// Too many subscriptions on one connection.
+	ErrorCodeSubscriptionLimitExceeded ErrorCode = "SUBSCRIPTION_LIMIT_EXCEEDED"
+	// `after` of a subscription is older than the feed is kept. Read the runs anew and go on from their feedCursor.
+	ErrorCodeCursorExpired ErrorCode = "CURSOR_EXPIRED"
+	// The subscription did not keep up. Go on with the last cursor you have as `after`.
+	ErrorCodeSlowSubscriber ErrorCode = "SLOW_SUBSCRIBER"
+	// The schema is not told here.
+	ErrorCodeIntrospectionDisabled ErrorCode = "INTROSPECTION_DISABLED"
+	// The service cannot answer right now. Try again.
+	ErrorCodeUnavailable ErrorCode = "UNAVAILABLE"
+	// It took too long. Ask for less at a time, or try again; a mutation may have been done: repeat it with its idempotencyKey.
+	ErrorCodeTimeout ErrorCode = "TIMEOUT"
+	// Something went wrong here. Name the requestId when you ask about it.
+	ErrorCodeInternal ErrorCode = "INTERNAL"
+)
+
+var AllErrorCode = []ErrorCode{
+	ErrorCodeGraphqlParseFailed,
+	ErrorCodeGraphqlValidationFailed,
+	ErrorCodeBadUserInput,
+	ErrorCodeBadRequest,
+	ErrorCodeUnauthenticated,
+	ErrorCodeForbidden,
+	ErrorCodeNotFound,
+	ErrorCodeMethodNotAllowed,
+	ErrorCodeNotAcceptable,
+	ErrorCodeUnsupportedMediaType,
+	ErrorCodePayloadTooLarge,
+	ErrorCodeTooLarge,
+	ErrorCodeTokenLimitExceeded,
+	ErrorCodeDepthLimitExceeded,
+	ErrorCodeComplexityLimitExceeded,
+	ErrorCodeSubscriptionLimitExceeded,
+	ErrorCodeCursorExpired,
+	ErrorCodeSlowSubscriber,
+	ErrorCodeIntrospectionDisabled,
+	ErrorCodeUnavailable,
+	ErrorCodeTimeout,
+	ErrorCodeInternal,
+}
+
+func (e ErrorCode) IsValid() bool {
+	switch e {
+	case ErrorCodeGraphqlParseFailed, ErrorCodeGraphqlValidationFailed, ErrorCodeBadUserInput, ErrorCodeBadRequest, ErrorCodeUnauthenticated, ErrorCodeForbidden, ErrorCodeNotFound, ErrorCodeMethodNotAllowed, ErrorCodeNotAcceptable, ErrorCodeUnsupportedMediaType, ErrorCodePayloadTooLarge, ErrorCodeTooLarge, ErrorCodeTokenLimitExceeded, ErrorCodeDepthLimitExceeded, ErrorCodeComplexityLimitExceeded, ErrorCodeSubscriptionLimitExceeded, ErrorCodeCursorExpired, ErrorCodeSlowSubscriber, ErrorCodeIntrospectionDisabled, ErrorCodeUnavailable, ErrorCodeTimeout, ErrorCodeInternal:
+		return true
+	}
+	return false
+}
+
+func (e ErrorCode) String() string {
+	return string(e)
+}
+
+func (e *ErrorCode) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = ErrorCode(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid ErrorCode", str)
+	}
+	return nil
+}
+
+func (e ErrorCode) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *ErrorCode) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e ErrorCode) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil
