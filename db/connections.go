@@ -79,6 +79,7 @@ type Cursor struct {
 	Error        string
 	DueAt        time.Time `bun:",nullzero"`
 	AskedAt      time.Time `bun:",nullzero"` // when somebody asked for a reading that was not done since
+	ReservedAt   time.Time `bun:",nullzero"` // the start that a vendor account's budget gave, kept until it is used
 	LeaseUntil   time.Time `bun:",nullzero"`
 }
 
@@ -314,7 +315,7 @@ func RenewCursor(ctx context.Context, idb bun.IDB, c *Cursor, lease time.Duratio
 // what was asked for before the walk began is done; what was asked for since makes it due at once.
 func SaveCursor(ctx context.Context, idb bun.IDB, c Cursor, done bool) error {
 	var trigger string
-	return found(idb.NewUpdate().Model(&c).Column("cursor", "walk", "based_at", "swept_at", "read_at", "error").
+	return found(idb.NewUpdate().Model(&c).Column("cursor", "walk", "based_at", "swept_at", "read_at", "error", "reserved_at").
 		Set("due_at = CASE WHEN asked_at IS DISTINCT FROM ?asked_at THEN clock_timestamp() ELSE ?due_at END").
 		Set("asked_at = CASE WHEN ? AND asked_at IS NOT DISTINCT FROM ?asked_at THEN NULL ELSE asked_at END", done).
 		Set("lease_until = NULL").Where("org_id = ?org_id AND connection_id = ?connection_id AND trigger = ?trigger AND lease_until = ?lease_until").

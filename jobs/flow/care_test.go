@@ -408,6 +408,54 @@ func TestReadingTakesTurns(t *testing.T) {
 	}
 }
 
+// TestReadingWaitsForTheBudget without a worker, and keeps its place in the queue.
+func TestReadingWaitsForTheBudget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	read := func() (due time.Duration) {
+		t.Helper()
+		must(t, db.AskReading(t.Context(), w.db, w.org, w.stripeConn.ID))
+		must(t, w.engine.Read(t.Context(), w.org, w.stripeConn.ID, w))
+		var at time.Time
+		must(t, w.db.NewRaw("SELECT due_at FROM cursors WHERE connection_id = ?", w.stripeConn.ID).Scan(t.Context(), &at))
+		return time.Until(at).Round(time.Minute)
+	}
+	read()
+	calls := w.stripe.Count("GET", "/v1/events")
+	w.person("Somebody")
+	w.exec("UPDATE vendor_accounts SET tat = now() + interval '1 hour'")
+	for range 2 {
+		if due := read(); due != time.Hour || w.stripe.Count("GET", "/v1/events") != calls {
+			t.Errorf("due in %s after %d calls, want an hour and none", due, w.stripe.Count("GET", "/v1/events")-calls)
+		}
+	}
+	w.exec("UPDATE vendor_accounts SET tat = now() + interval '2 hours'")
+	w.exec("UPDATE cursors SET reserved_at = now()") // its hour has come
+	if due := read(); due != time.Minute || w.stripe.Count("GET", "/v1/events") != calls+1 || w.count("SELECT count(*) FROM events") != 1 {
+		t.Errorf("due in %s after %d calls", due, w.stripe.Count("GET", "/v1/events")-calls)
+	}
+	began := time.Now()
+	if w.care(w.stripeConn.ID); time.Since(began) > 10*time.Second {
+		t.Error("looking at an endpoint waits for the runs of hours")
+	}
+}
+
+// TestSecretGivenAfterACut: the endpoint that we made without hearing of it does not stay beside the user's own.
+func TestSecretGivenAfterACut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.stripe.Fault(sim.Fault{Method: "POST", Path: "/v1/webhook_endpoints", Point: sim.Cut})
+	c := w.connect("stripe", "Cut", map[string]string{"api_key": w.stripe.Key()})
+	secret := "whsec_of_my_own"
+	_, err := w.update(c.ID, flow.ConnectionInput{WebhookSecret: &secret})
+	must(t, err)
+	w.until("the call to be over", "SELECT bool_and(send_until < clock_timestamp() - interval '1 second') FROM effects WHERE run_id IS NULL")
+	c = w.care(c.ID)
+	if n := w.count("SELECT count(*) FROM effects WHERE run_id IS NULL AND state IN ('SENT', 'UNKNOWN')"); n != 0 || len(w.endpoints()) != 1 || c.WebhookState != flow.WebhookManual {
+		t.Errorf("%s, %d endpoints, %d effects of which nobody knows", c.WebhookState, len(w.endpoints()), n)
+	}
+}
+
 // TestPace: the vendor is asked often until a webhook has arrived and while there is none, and soon after a failure.
 func TestPace(t *testing.T) {
 	t.Parallel()

@@ -61,14 +61,17 @@ func (e *Engine) register(ctx context.Context, row db.Connection, how looked) (d
 	was := row
 	next := jittered(careEvery)
 	switch {
-	case row.State != ConnActive, row.WebhookState == WebhookManual:
+	case row.State != ConnActive:
+	case row.WebhookState == WebhookManual:
+		next, err = e.leftovers(ctx, app, row, next)
 	case e.PublicURL == "" && row.WebhookState != WebhookRegistered:
 		row.WebhookError = ""
 	case e.PublicURL == "": // of an address we had; nothing can be said of it
 	default:
-		if next, err = e.lookAt(ctx, app, &row, how); err != nil {
-			return row, err
-		}
+		next, err = e.lookAt(ctx, app, &row, how)
+	}
+	if err != nil {
+		return row, err
 	}
 	// A secret that was just made is shown by the vendor only once, so a caller who has left does not lose it.
 	ctx = context.WithoutCancel(ctx)
@@ -199,26 +202,14 @@ func (e *Engine) unregister(ctx context.Context, row db.Connection) error {
 	if err != nil {
 		return err
 	}
-	unsettled, err := db.OwnUnsettled(ctx, e.DB, row.OrgID, row.ID)
-	if err != nil {
-		return err
-	}
-	began, err := db.Now(ctx, e.DB)
-	if err != nil {
-		return err
-	}
-	err = e.clear(ctx, app, row)
+	left, err := e.clear(ctx, app, row)
 	ctx = context.WithoutCancel(ctx)
 	switch k := connectors.KindOf(err); {
+	case err == nil && left > 0:
+		return db.CareLater(ctx, e.DB, row, left+time.Second)
 	case err == nil:
-		if until := inAir(app, unsettled); until.After(began) {
-			return db.CareLater(ctx, e.DB, row, until.Sub(began)+time.Second)
-		}
-		if err := e.settleOwn(ctx, app, unsettled, began); err != nil {
-			return err
-		}
 		return db.ForgetConnection(ctx, e.DB, row)
-	case k == connectors.Unauthorized, k == connectors.Forbidden, began.Sub(row.DeletedAt) > removeTill:
+	case k == connectors.Unauthorized, k == connectors.Forbidden, time.Since(row.DeletedAt) > removeTill:
 		e.Log.WarnContext(ctx, "a webhook stays at its vendor: it cannot be removed", "org", row.OrgID, "connection", row.ID, "error", err)
 		return db.ForgetConnection(ctx, e.DB, row)
 	}
@@ -226,13 +217,41 @@ func (e *Engine) unregister(ctx context.Context, row db.Connection) error {
 	return db.CareLater(ctx, e.DB, row, e.pauseSince(time.Time{}, row.DeletedAt))
 }
 
-// clear removes a connection's endpoints.
-func (e *Engine) clear(ctx context.Context, app connectors.Connector, row db.Connection) error {
+// leftovers removes what we may have registered before a person gave a secret, and answers when to look again.
+func (e *Engine) leftovers(ctx context.Context, app connectors.Connector, row db.Connection, next time.Duration) (time.Duration, error) {
+	unsettled, err := db.OwnUnsettled(ctx, e.DB, row.OrgID, row.ID)
+	if err != nil || len(unsettled) == 0 || e.PublicURL == "" {
+		return next, err
+	}
+	left, err := e.clear(ctx, app, row)
+	if err != nil {
+		e.Log.WarnContext(ctx, "a webhook could not be removed; that is tried again", "org", row.OrgID, "connection", row.ID, "error", err)
+		return next, nil
+	}
+	if left > 0 {
+		next = left + time.Second
+	}
+	return next, nil
+}
+
+// clear removes a connection's endpoints, and answers for how long a write may still make one.
+func (e *Engine) clear(ctx context.Context, app connectors.Connector, row db.Connection) (left time.Duration, err error) {
+	unsettled, err := db.OwnUnsettled(ctx, e.DB, row.OrgID, row.ID)
+	if err != nil {
+		return 0, err
+	}
+	began, err := db.Now(ctx, e.DB)
+	if err != nil {
+		return 0, err
+	}
 	c, err := e.open(row, e.connectionJournal(row))
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return app.Webhook.Remove(ctx, c, e.endpointOf(app, row))
+	if err := app.Webhook.Remove(ctx, c, e.endpointOf(app, row)); err != nil {
+		return 0, err
+	}
+	return max(0, inAir(app, unsettled).Sub(began)), e.settleOwn(ctx, app, unsettled, began)
 }
 
 // settleOwn settles effects of a connection that were open before all its endpoints were looked at, and that can no longer

@@ -31,10 +31,13 @@ func (a *Activation) journal(s *db.Step, conn db.Connection) *journal {
 	return &journal{e: a.e, a: a, step: s, conn: conn, app: app, pace: a.pacer(app, *conn.VendorAccount)}
 }
 
-// connectionJournal is the journal of what a connection does for itself: its webhook endpoint.
+// connectionJournal is the journal of what a connection does for itself: its webhook endpoint. Those are few calls, so they
+// go ahead of the runs that wait for the budget.
 func (e *Engine) connectionJournal(conn db.Connection) *journal {
 	app, _ := e.Apps.App(conn.App)
-	return &journal{e: e, conn: conn, app: app, pace: e.pacer(app, *conn.VendorAccount)}
+	pace := e.pacer(app, *conn.VendorAccount)
+	pace.begun = true
+	return &journal{e: e, conn: conn, app: app, pace: pace}
 }
 
 // Pace implements connectors.Journal.

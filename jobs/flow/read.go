@@ -104,7 +104,9 @@ func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connec
 	if err != nil {
 		return false, err
 	}
-	c, err := e.open(conn, &caller{pace: e.pacer(app, *conn.VendorAccount)})
+	pace := e.pacer(app, *conn.VendorAccount)
+	pace.reserved, pace.patient = cur.ReservedAt, until.IsZero()
+	c, err := e.open(conn, &caller{pace: pace})
 	if err != nil {
 		return false, err
 	}
@@ -114,8 +116,11 @@ func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connec
 		return false, rerr
 	}
 	next, resumed := w.cur, cur.Walk != ""
-	next.DueAt, next.Error = time.Now().Add(e.pause(conn, t)), ""
+	next.DueAt, next.Error, next.ReservedAt = time.Now().Add(e.pause(conn, t)), "", pace.reserved
+	wait, waits := errors.AsType[*errWait](rerr)
 	switch {
+	case waits: // before its first call
+		next.DueAt, next.Walk, next.Error, rerr = time.Now().Add(wait.for_), cur.Walk, cur.Error, nil
 	case ctx.Err() != nil: // stopping: somebody else goes on
 		next.DueAt = time.Now()
 	case rerr != nil:
@@ -134,12 +139,12 @@ func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connec
 				return err
 			}
 		}
-		return db.SaveCursor(ctx, tx, next, rerr == nil && !resumed)
+		return db.SaveCursor(ctx, tx, next, rerr == nil && !resumed && !waits)
 	})
 	if errors.Is(err, db.ErrNotFound) {
 		err = errReading
 	}
-	return next.Walk == "" && !resumed, errors.Join(rerr, err)
+	return next.Walk == "" && !resumed && !waits, errors.Join(rerr, err)
 }
 
 // walk is one reading of a trigger's list.
