@@ -58,9 +58,10 @@ func (p price) above(before price) bool {
 	return p.statements > before.statements+max(4, (p.rows-before.rows)/2)
 }
 
-// price sends a list's document, again if it costs too much: a busy machine may tear a batch apart.
+// price sends a list's document, again and with more patience if it costs too much: a busy machine may tear a batch apart.
 func (s *site) price(document string, limit price) (least price) {
 	s.t.Helper()
+	defer func(usual time.Duration) { s.graph.wait = usual }(s.graph.wait)
 	for n := 0; n < 3 && (n == 0 || least.above(limit)); n++ {
 		a := s.ask(s.tokens[auth.Admin], document, nil)
 		var data map[string]struct{ Edges []any }
@@ -72,6 +73,7 @@ func (s *site) price(document string, limit price) (least price) {
 				least = price{a.Statements, len(list.Edges)}
 			}
 		}
+		s.graph.wait *= 3
 	}
 	return least
 }
