@@ -137,6 +137,8 @@ type settings struct {
 	Introspect  string   `setting:"TIELINE_INTROSPECTION" name:"introspection" default:"on" placeholder:"on|off" help:"Whether the API shows its schema (${default})."`
 	StripeURL   string   `setting:"TIELINE_STRIPE_URL" placeholder:"URL" help:"Stripe's API; point it at a simulator to try things out."`
 	TogaiURL    string   `setting:"TIELINE_TOGAI_URL" placeholder:"URL" help:"Togai's API; point it at a simulator to try things out."`
+	Issuer      string   `name:"oidc-issuer" setting:"TIELINE_OIDC_ISSUER" placeholder:"URL" help:"OpenID Connect provider whose tokens are taken, too."`
+	Audience    string   `name:"oidc-audience" setting:"TIELINE_OIDC_AUDIENCE" placeholder:"ID" help:"Whom its tokens must be for."`
 	StopWithin  string   `setting:"TIELINE_STOP_WITHIN" default:"20s" help:"How long a stopping process lets work finish (${default})."`
 
 	Retention retention `embed:"" prefix:"retention-"`
@@ -197,6 +199,7 @@ type config struct {
 	keysFile                          string // where dev has them from
 	stopWithin                        time.Duration
 	keep                              jobs.Retention
+	issuer, audience                  string // of people's tokens
 }
 
 // check reads settings and says all that is wrong with them.
@@ -224,6 +227,10 @@ func (s settings) check(env environment) (c config, bad []string) {
 	}
 	if c.hidden = s.Introspect == "off"; !c.hidden && s.Introspect != "on" {
 		wrong("TIELINE_INTROSPECTION", "is %q and should be on or off", s.Introspect)
+	}
+	root("TIELINE_OIDC_ISSUER", s.Issuer)
+	if c.issuer, c.audience = s.Issuer, s.Audience; (c.issuer == "") != (c.audience == "") { // an issuer is compared letter by letter
+		wrong(map[bool]string{true: "TIELINE_OIDC_ISSUER", false: "TIELINE_OIDC_AUDIENCE"}[c.issuer == ""], "is missing: an issuer and the audience that its tokens are for go together")
 	}
 	var err error
 	if c.stopWithin, err = time.ParseDuration(s.StopWithin); err != nil || c.stopWithin <= 0 {
@@ -516,8 +523,12 @@ func (p *process) edge(ctx context.Context, e *flow.Engine, door flow.Door, s *s
 	m.Follow(feed.Stats)
 	p.background(ctx, s, wake.Run)
 	p.background(ctx, s, feed.Run)
+	var tokens auth.Verifier = auth.Tokens{DB: e.DB, Log: p.log}
+	if p.issuer != "" {
+		tokens = &auth.OIDC{Tokens: tokens, DB: e.DB, Issuer: p.issuer, Audience: p.audience}
+	}
 	return graph.New(graph.Config{
-		Resolvers: graph.NewResolvers(e.DB, e, door, feed), Verifier: auth.Tokens{DB: e.DB, Log: p.log}, Log: p.log, Origins: p.origins, Hidden: p.hidden,
+		Resolvers: graph.NewResolvers(e.DB, e, door, feed), Verifier: tokens, Log: p.log, Origins: p.origins, Hidden: p.hidden,
 	})
 }
 

@@ -3,11 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path"
@@ -23,6 +28,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/coreos/go-oidc/v3/oidc/oidctest"
 	"github.com/jackc/pgx/v5"
 
 	"tieline/connectors"
@@ -435,6 +442,7 @@ func TestBadSettings(t *testing.T) {
 			"TIELINE_RETENTION_EVENTS is 29d and should be 720h0m0s or more", `TIELINE_RETENTION_RUNS is "soon" and should be a duration such as 12h or 90d`,
 			"TIELINE_RETENTION_CLAIMS is 23h59m and should be 24h0m0s or more", "TIELINE_RETENTION_BODIES is 0d", "TIELINE_RETENTION_CHANGES is -1h", "TIELINE_RETENTION_JOBS is",
 		}},
+		"half a provider":  {[]string{"serve"}, []string{"TIELINE_KEYS=" + seal.Generate(), "TIELINE_OIDC_ISSUER=login.example.com"}, []string{"TIELINE_OIDC_AUDIENCE is missing", "TIELINE_OIDC_ISSUER should be a URL"}},
 		"missing":          {[]string{"serve"}, nil, []string{"TIELINE_KEYS is missing", "openssl rand"}},
 		"flag and setting": {[]string{"serve", "--rols=api"}, []string{"TIELINE_ADDR=nowhere"}, []string{`did you mean "--roles"`, `TIELINE_ADDR is "nowhere"`}},
 		"expired token":    {[]string{"token", "create", "--organization=Acme", "--expires=-1h"}, nil, []string{"--expires is -1h0m0s"}},
@@ -957,6 +965,90 @@ func TestOperators(t *testing.T) {
 				t.Errorf("%s: %q is no label from a short list", m[0], v)
 			}
 		}
+	}
+}
+
+// TestPeople: who signed in at the provider does what the token's scopes say, and no longer than it lasts.
+func TestPeople(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "k1", Algorithm: oidc.ES256}}, Algorithms: []string{oidc.ES256}}
+	web := httptest.NewServer(provider)
+	t.Cleanup(web.Close)
+	provider.SetIssuer(web.URL)
+	token := func(lasts time.Duration) string {
+		return oidctest.SignIDToken(key, "k1", oidc.ES256, fmt.Sprintf(`{"iss": %q, "aud": "tieline", "sub": "ada", "email": "ada@example.com", "exp": %d, "tieline_org": %q, "scope": "tieline:admin"}`,
+			web.URL, time.Now().Add(lasts).Unix(), db.FormatID("org", w.org)))
+	}
+	serve := func(issuer string) string {
+		return spawn(t, []string{"DATABASE_URL=" + w.url, keysSetting + "=" + w.keys, "TIELINE_OIDC_ISSUER=" + issuer, "TIELINE_OIDC_AUDIENCE=tieline"}, "serve", "--roles=api").serving(t)
+	}
+	at := serve(web.URL)
+	var page struct {
+		Data struct {
+			Viewer struct {
+				Scopes []string
+				Token  *struct{ ID string }
+			}
+			CreateAPIToken struct {
+				APIToken struct{ ID string }
+			}
+		}
+	}
+	ask(t, at+"/graphql", token(time.Hour), "{ viewer { scopes token { id } } }", nil, &page)
+	if v := page.Data.Viewer; !slices.Equal(v.Scopes, []string{"ADMIN"}) || v.Token != nil {
+		t.Errorf("%+v", v)
+	}
+	var made []string
+	for range 2 {
+		ask(t, at+"/graphql", token(time.Hour), `mutation { createApiToken(input: {name: "ci", scopes: [READ], idempotencyKey: "once"}) { apiToken { id } } }`, nil, &page)
+		made = append(made, page.Data.CreateAPIToken.APIToken.ID)
+	}
+	if made[0] == "" || made[0] != made[1] {
+		t.Errorf("asked twice it made %v", made)
+	}
+	var actor string
+	if err := w.NewRaw("SELECT actor FROM audit_log WHERE object_id = ? LIMIT 1", made[0]).Scan(t.Context(), &actor); err != nil || actor != "ada@example.com" {
+		t.Errorf("the audit log names %q (%v)", actor, err)
+	}
+	ask(t, at+"/graphql", w.token, "{ viewer { token { id } } }", nil, &page)
+	if page.Data.Viewer.Token == nil {
+		t.Error("our own tokens are gone")
+	}
+
+	conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(at, "http")+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	begun := time.Now()
+	if err := wsjson.Write(t.Context(), conn, map[string]any{"type": "connection_init", "payload": map[string]string{"authorization": "Bearer " + token(3*time.Second)}}); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for err == nil {
+		var text []byte
+		_, text, err = conn.Read(t.Context())
+		told = append(told, string(text))
+	}
+	if got := websocket.CloseStatus(err); got != 4401 || !strings.Contains(told[0], "connection_ack") || time.Since(begun) > 20*time.Second {
+		t.Errorf("a socket whose token ends was told %q and %d: %v", told, got, err)
+	}
+
+	req, _ := http.NewRequest(http.MethodPost, serve("http://"+freeAddr(t))+"/graphql", strings.NewReader(`{"query": "{ viewer { scopes } }"}`))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token(time.Hour))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), "UNAVAILABLE") {
+		t.Errorf("with the provider away: %s: %s", res.Status, text)
 	}
 }
 

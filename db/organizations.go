@@ -30,6 +30,12 @@ func OrganizationNamed(ctx context.Context, idb bun.IDB, name string) (Organizat
 	return o, found(err)
 }
 
+// OrganizationExists tells whether there is an organization of this id.
+func OrganizationExists(ctx context.Context, idb bun.IDB, org ID) (there bool, err error) {
+	err = idb.NewRaw("SELECT EXISTS (SELECT FROM organizations WHERE org_id = ?)", org).Scan(ctx, &there)
+	return there, err
+}
+
 // Organizations are all of them. Only start-up and the sweeper look across tenants.
 func Organizations(ctx context.Context, idb bun.IDB) ([]Organization, error) {
 	var all []Organization

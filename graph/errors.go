@@ -103,6 +103,8 @@ func classify(err error, shown *gqlerror.Error) *Error {
 		return fail(Timeout, "this took too long; ask for less at a time")
 	case auth.Refused(err):
 		return fail(Unauthenticated, err.Error())
+	case errors.Is(err, auth.ErrUnavailable):
+		return fail(Unavailable, "whoever issued the token does not answer; try again")
 	case errors.Is(err, db.ErrNotFound):
 		return fail(NotFound, "not found")
 	case errors.As(err, &unreachable):

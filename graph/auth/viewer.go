@@ -14,8 +14,8 @@ import (
 // Viewer is who calls: a token and the one organization it belongs to.
 type Viewer struct {
 	Org     db.ID
-	Token   db.ID
-	Name    string // of the token, for the audit log
+	Token   db.ID  // or an id of who signed in
+	Name    string // of the token or the person, for the audit log
 	Scopes  []Scope
 	Expires time.Time // zero: it does not
 }
@@ -37,11 +37,16 @@ var (
 	ErrUnknown = errors.New("the token is not known")
 	ErrExpired = errors.New("the token has expired")
 	ErrRevoked = errors.New("the token was revoked")
+
+	ErrNoOrganization = errors.New("the token names no organization of ours: its claim tieline_org should be an organization's id")
 )
+
+// ErrUnavailable says that whoever issued the token cannot be asked. It is no refusal.
+var ErrUnavailable = errors.New("the issuer of tokens does not answer")
 
 // Refused reports whether err is a refusal, and not a failure to find out.
 func Refused(err error) bool {
-	return errors.Is(err, ErrMissing) || errors.Is(err, ErrUnknown) || errors.Is(err, ErrExpired) || errors.Is(err, ErrRevoked)
+	return slices.ContainsFunc([]error{ErrMissing, ErrUnknown, ErrExpired, ErrRevoked, ErrNoOrganization}, func(r error) bool { return errors.Is(err, r) })
 }
 
 // Bearer takes the token out of an Authorization header's value, empty when it holds none.
