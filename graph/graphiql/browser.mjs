@@ -117,7 +117,8 @@ try {
   await check('a reload keeps token and tabs, and the token can be left', async () => {
     await page.reload();
     await page.locator('.viewer', { hasText: 'Demo' }).waitFor();
-    await page.getByRole('tab', { name: 'FindMapping' }).waitFor();
+    await tab('FindMapping'); // at once, before the editors are there
+    await page.locator('.graphiql-query-editor').getByText('mappingByExternalId').waitFor();
     await page.getByRole('button', { name: 'Another token' }).click();
     await page.getByLabel('API token').waitFor();
     assert.equal(await page.evaluate(() => sessionStorage.getItem('tieline:token')), null);
