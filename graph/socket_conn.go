@@ -113,14 +113,17 @@ func (s *socket) take(m *message) (pass bool, bad *violation) {
 }
 
 func (s *socket) subscribe(m *message) (bool, *violation) {
-	var p struct{ Query *string }
+	var p struct {
+		Query, OperationName  *string
+		Variables, Extensions map[string]json.RawMessage
+	}
 	switch {
 	case !s.begun:
 		return false, &violation{closeUnauthorized, "Unauthorized"}
 	case m.ID == nil || *m.ID == "":
 		return false, &violation{closeBadMessage, "subscribe needs an id"}
 	case !isObject(m.Payload) || json.Unmarshal(m.Payload, &p) != nil || p.Query == nil:
-		return false, &violation{closeBadMessage, "the payload of subscribe must have a query"}
+		return false, &violation{closeBadMessage, "the payload of subscribe must have a query, and its parameters their types"}
 	case s.inner[*m.ID] != "":
 		return false, &violation{closeSameID, "Subscriber for " + *m.ID + " already exists"}
 	case len(s.inner) >= s.limits.Subscriptions:

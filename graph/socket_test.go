@@ -131,6 +131,8 @@ func TestCloseCodes(t *testing.T) {
 		"server's type":           {closeBadMessage, []string{hello, `{"type":"next","id":"1","payload":{}}`}},
 		"subscribe without id":    {closeBadMessage, []string{hello, `{"type":"subscribe","payload":{"query":"{viewer{id}}"}}`}},
 		"subscribe without query": {closeBadMessage, []string{hello, `{"id":"1","type":"subscribe","payload":{}}`}},
+		"variables in a list":     {closeBadMessage, []string{hello, `{"id":"1","type":"subscribe","payload":{"query":"{viewer{id}}","variables":[1]}}`}},
+		"name that is a number":   {closeBadMessage, []string{hello, `{"id":"1","type":"subscribe","payload":{"query":"{viewer{id}}","operationName":1}}`}},
 		"id that is a number":     {closeBadMessage, []string{hello, `{"id":1,"type":"subscribe","payload":{"query":"{viewer{id}}"}}`}},
 		"complete without id":     {closeBadMessage, []string{hello, `{"type":"complete"}`}},
 		"two under one id":        {closeSameID, []string{hello, twin, twin}},
@@ -170,7 +172,7 @@ func TestOperationsOnASocket(t *testing.T) {
 		t.Errorf("pong %s", m.Payload)
 	}
 	for range 2 { // an id is free again once its operation ended
-		w.send(subscribeTo("q", "{viewer{id}}"))
+		w.send(`{"id":"q","type":"subscribe","payload":{"query":"{viewer{id}}","operationName":null,"variables":null,"extensions":{}}}`)
 		w.want("next")
 		w.want("complete")
 	}

@@ -32,7 +32,7 @@ func TestDocuments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		doc, errs := gqlparser.LoadQuery(schema, string(text))
+		doc, errs := gqlparser.LoadQueryWithRules(schema, string(text), nil)
 		if len(errs) > 0 {
 			t.Errorf("%s: %v", file, errs)
 			continue
