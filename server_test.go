@@ -18,6 +18,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -26,11 +27,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/coreos/go-oidc/v3/oidc/oidctest"
 	"github.com/jackc/pgx/v5"
+	"go.yaml.in/yaml/v3"
 
 	"tieline/connectors"
 	"tieline/connectors/catalog"
@@ -1156,6 +1159,73 @@ func fits(entry, name string) bool {
 	ok, _ := path.Match(entry, name)
 	_, named := house[name]
 	return ok && (entry == name || !named && !slices.Contains(leaves, name))
+}
+
+// TestContainers: what the image and compose.yaml say is what this program understands.
+func TestContainers(t *testing.T) {
+	t.Parallel()
+	var c commands
+	parser := kong.Must(&c, kong.Name("tieline"), kong.BindTo(t.Context(), (*context.Context)(nil)))
+	known := []string{keysSetting}
+	for _, f := range parser.Model.Flags {
+		known = append(known, f.Tag.Get("setting"))
+	}
+	image, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`TIELINE_[A-Z_]+`).FindAllString(string(image), -1)
+	text, err := os.ReadFile("compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compose struct {
+		Services map[string]struct {
+			Command     []string
+			Environment map[string]string
+			DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
+			Ports       []string
+		}
+		Volumes map[string]any
+	}
+	if err := yaml.Unmarshal(text, &compose); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range compose.Services {
+		for on := range s.DependsOn {
+			if _, ok := compose.Services[on]; !ok {
+				t.Errorf("%s depends on %s, which is not there", name, on)
+			}
+		}
+		if name == "postgres" {
+			continue
+		}
+		if _, err := parser.Parse(s.Command); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for setting := range s.Environment {
+			named = append(named, setting)
+		}
+		if s.Environment["DATABASE_URL"] == "" || s.Environment[keysSetting] == "" || len(s.DependsOn) != 1 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	for _, must := range []string{"postgres", "migrate", "api", "worker"} {
+		if _, ok := compose.Services[must]; !ok {
+			t.Errorf("there is no service %s", must)
+		}
+	}
+	for _, setting := range named {
+		if !slices.Contains(known, setting) {
+			t.Errorf("%s is no setting", setting)
+		}
+	}
+	if got := compose.Services["api"].Ports; len(got) != 2 || got[1] != "127.0.0.1:8081:8081" {
+		t.Errorf("ports %v: everybody may reach what is for operators", got)
+	}
+	if !regexp.MustCompile(`(?m)^FROM golang:` + strings.Join(strings.Split(strings.TrimPrefix(runtime.Version(), "go"), ".")[:2], `\.`) + `-`).Match(image) {
+		t.Errorf("the image is built with another Go than %s", runtime.Version())
+	}
 }
 
 // topLevel is fixed: who looks for something finds the same few names in every checkout.
