@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path"
@@ -787,6 +788,17 @@ func TestStop(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at+"/graphql?query="+url.QueryEscape("subscription { runUpdates { change { state } } }"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Authorization", "Bearer "+w.token)
+	events, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
 	if _, err := w.stripe.First().CreateCustomer(map[string]any{"name": "Ada Lovelace", "email": "ada@example.com"}); err != nil {
 		t.Fatal(err)
 	}
@@ -797,6 +809,9 @@ func TestStop(t *testing.T) {
 	}
 	if got := websocket.CloseStatus(err); got != websocket.StatusServiceRestart {
 		t.Errorf("the subscriber was told %d: %v", got, err)
+	}
+	if text, err := io.ReadAll(events.Body); err != nil || !strings.Contains(string(text), "event: next") || strings.Contains(string(text), "complete") {
+		t.Errorf("the subscriber by events was told %q: %v", text, err)
 	}
 	if code := c.wait(t); code != 0 {
 		t.Errorf("it ended with %d", code)

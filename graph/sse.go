@@ -39,7 +39,8 @@ func (e *eventWriter) send(text string) error {
 	return e.wire.Flush()
 }
 
-// comment is a sign of life, which clients skip.
+// comment is a sign of life, which clients skip. Nothing answers it, so a peer that vanished stays until the kernel has
+// sent it again for long enough: a quarter of an hour on Linux.
 func (e *eventWriter) comment(text string) error { return e.send(": " + text + "\n\n") }
 
 // next sends a result, which is JSON and so has no line breaks.
