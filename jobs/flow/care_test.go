@@ -352,6 +352,15 @@ func TestCareWhenTheVendorIsAway(t *testing.T) {
 	if c = w.care(c.ID); c.WebhookError != "" {
 		t.Errorf("still said: %s", c.WebhookError)
 	}
+	ctx, stop := context.WithCancel(t.Context())
+	w.stripe.OnRequest(func(stage, method, path string) { stop() })
+	w.stripe.Fault(sim.Fault{Method: "GET", Path: "/v1/webhook_endpoints", Point: sim.Hang})
+	w.exec("UPDATE connections SET care_at = now() WHERE id = ?", c.ID)
+	must(t, w.engine.Care(ctx, w.org, c.ID))
+	w.stripe.OnRequest(func(string, string, string) {})
+	if c, err := db.GetConnection(t.Context(), w.db, w.org, c.ID); err != nil || c.WebhookError != "" || time.Until(c.CareAt) > time.Minute || !c.CareLease.IsZero() {
+		t.Errorf("a process that stopped left %q, next look %s (%v)", c.WebhookError, c.CareAt, err)
+	}
 	w.stripe.Fault(sim.Fault{Method: "GET", Path: "/v1/webhook_endpoints", Point: sim.Before, Status: 401})
 	if c = w.care(c.ID); c.State != flow.ConnNeedsReauth {
 		t.Errorf("%s after a refused key", c.State)

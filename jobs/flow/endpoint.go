@@ -105,6 +105,9 @@ func (e *Engine) lookAt(ctx context.Context, app connectors.Connector, row *db.C
 		known = "" // its secret is not the one we hold
 	}
 	if err := e.endpoint(ctx, app, row, known, ""); err != nil {
+		if ctx.Err() != nil { // the process stops, or the caller has left: that says nothing of the endpoint
+			return jittered(careSoon), nil
+		}
 		row.WebhookError = text(fmt.Sprintf("The webhook at %s could not be looked at: %s", app.Name, err))
 		if row.WebhookID == "" {
 			row.WebhookState, row.WebhookError = WebhookMissing, text(fmt.Sprintf("Registering the webhook at %s failed: %s", app.Name, err))
