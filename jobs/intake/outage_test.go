@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tieline/connectors"
+	"tieline/connectors/sim"
 	"tieline/connectors/stripe/stripesim"
 	"tieline/db"
 	"tieline/db/dbtest"
@@ -162,6 +163,55 @@ func TestOutage(t *testing.T) {
 	down.Store(false)
 	process()
 	there("a process starts")
+	// The workers look after the endpoint, too, also after the connection was deleted.
+	done := make(chan string, 100)
+	w.sim.OnRequest(func(stage, method, path string) {
+		if stage == "committed" {
+			done <- method
+		}
+	})
+	await := func(method string) {
+		t.Helper()
+		for late := time.After(foundWithin); ; {
+			select {
+			case got := <-done:
+				if got == method {
+					return
+				}
+			case <-late:
+				t.Fatalf("no %s of an endpoint within %s", method, foundWithin)
+			}
+		}
+	}
+	remove, err := http.NewRequestWithContext(t.Context(), "DELETE", w.sim.URL+"/v1/webhook_endpoints/"+conn.WebhookID, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove.Header.Set("Authorization", "Bearer "+w.sim.Key())
+	if res, err := http.DefaultClient.Do(remove); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatal(res, err)
+	}
+	await("DELETE")
+	due := func() {
+		t.Helper()
+		if _, err := w.NewRaw("UPDATE connections SET care_at = now() WHERE id = ?", conn.ID).Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	due()
+	await("POST")
+	burst(20)
+	there("the endpoint is made anew")
+	w.sim.Fault(sim.Fault{Method: "GET", Path: "/v1/webhook_endpoints", Point: sim.Before, Status: http.StatusServiceUnavailable, Count: -1})
+	if _, err := w.engine.DeleteConnection(t.Context(), w.org, conn.ID, alone); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.sim.First().All("webhook_endpoint")); n != 1 {
+		t.Fatalf("%d endpoints while the vendor is away", n)
+	}
+	w.sim.ClearFaults()
+	due()
+	await("DELETE")
 	var read int
 	if err := w.NewRaw("SELECT count(*) FROM events WHERE source = 'CATCH_UP'").Scan(t.Context(), &read); err != nil || read < 400 {
 		t.Errorf("%d were found by reading (%v), want the 400 that nobody took in", read, err)
