@@ -247,7 +247,7 @@ func (s settings) check(env environment) (c config, bad []string) {
 	} else {
 		c.dataDir, err = filepath.Abs(c.dataDir)
 	}
-	if err != nil {
+	if err != nil && c.databaseURL == "" { // else only dev has a use for it
 		wrong("TIELINE_DATA_DIR", "is needed: %s", err)
 	}
 	slices.Sort(bad)

@@ -1176,7 +1176,7 @@ func fits(entry, name string) bool {
 	return ok && (entry == name || !named && !slices.Contains(leaves, name))
 }
 
-// TestContainers: what the image and compose.yaml say is what this program understands.
+// TestContainers: what the image and compose.yaml say is what this program understands, and README.md tells of all of it.
 func TestContainers(t *testing.T) {
 	t.Parallel()
 	var c commands
@@ -1233,6 +1233,15 @@ func TestContainers(t *testing.T) {
 	for _, setting := range named {
 		if !slices.Contains(known, setting) {
 			t.Errorf("%s is no setting", setting)
+		}
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range known {
+		if setting != "" && !bytes.Contains(readme, []byte("`"+setting+"`")) {
+			t.Errorf("README.md does not tell of %s", setting)
 		}
 	}
 	if got := compose.Services["api"].Ports; len(got) != 2 || got[1] != "127.0.0.1:8081:8081" {
