@@ -25,9 +25,10 @@ func (j *Jobs) sweeps(ctx context.Context) {
 		for more := err == nil; more && ctx.Err() == nil; {
 			more, err = j.sweepOnce(ctx)
 		}
-		if away = err != nil; away && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil {
 			j.cfg.Log.ErrorContext(ctx, "sweeping failed", "error", err)
 		}
+		away = err != nil && (away || !db.Retryable(err)) // a deadlock is no absence
 		select {
 		case <-ctx.Done():
 			return

@@ -138,6 +138,10 @@ func TestForgeriesMakeNoEndpoints(t *testing.T) {
 	if c := w.care(w.stripeConn.ID); c.WebhookID != was {
 		t.Error("an endpoint that was made just now was made anew")
 	}
+	w.exec("UPDATE connections SET webhook_refused = 1")
+	if c, err := w.engine.TestConnection(t.Context(), w.org, w.stripeConn.ID, uncommitted); err != nil || c.WebhookID == was || c.WebhookRefused != 0 {
+		t.Errorf("a person's test keeps an endpoint whose signatures do not match (%v)", err)
+	}
 }
 
 // TestPastedSecrets: of two that follow each other both are taken for a day; a webhook that we registered takes none.

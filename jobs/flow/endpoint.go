@@ -101,8 +101,8 @@ func (e *Engine) lookAt(ctx context.Context, app connectors.Connector, row *db.C
 		return 0, err
 	case len(secrets) == 0:
 		known = "" // good for nothing
-	case row.WebhookRefused >= db.BadSignatures && (how.person || began.Sub(row.WebhookMadeAt) > anewEvery):
-		known = "" // its secret is not the one we hold
+	case row.WebhookRefused > 0 && how.person, row.WebhookRefused >= db.BadSignatures && began.Sub(row.WebhookMadeAt) > anewEvery:
+		known = "" // its secret may not be the one we hold
 	}
 	if err := e.endpoint(ctx, app, row, known, ""); err != nil {
 		if ctx.Err() != nil { // the process stops, or the caller has left: that says nothing of the endpoint
