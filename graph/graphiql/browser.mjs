@@ -1,5 +1,6 @@
 // Opens the page of `tieline dev` in headless Chromium, as a person would: node browser.mjs TIELINE [PICTURE.png]
-// It needs no other host, and fails when the page asks for one.
+// It needs no other host, and fails when the page asks for one. The API below it is held against the public audits of
+// GraphQL over HTTP.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { serverAudits } from 'graphql-http';
 import { chromium } from 'playwright-core';
 
 const [binary, picture] = process.argv.slice(2);
@@ -46,7 +48,18 @@ async function check(what, f) {
 let browser;
 let page;
 try {
-  const { graphiql, token, simulators } = await stage();
+  const { graphql, graphiql, token, simulators } = await stage();
+  await check('every audit of graphql-http passes', async () => {
+    const fetchFn = (url, init) => fetch(url, { ...init, headers: { ...init?.headers, authorization: `Bearer ${token}` } });
+    const failed = [];
+    const audits = serverAudits({ url: graphql, fetchFn });
+    for (const audit of audits) {
+      const { status, reason } = await audit.fn();
+      if (status !== 'ok') failed.push(`${audit.id} ${audit.name}: ${reason}`);
+    }
+    assert(audits.length >= 61, `${audits.length} audits`);
+    assert.deepEqual(failed, []);
+  });
   browser = await chromium.launch({
     executablePath,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
