@@ -70,20 +70,22 @@ func TestRotateKeys(t *testing.T) {
 	var writers sync.WaitGroup
 	begun := make(chan struct{}, 2)
 	secrets := map[db.ID]*string{}
-	for _, e := range []*flow.Engine{early, late} {
-		var mine []db.ID
+	engines := []*flow.Engine{early, late}
+	mine := make([][]db.ID, len(engines))
+	for n, e := range engines {
 		for i := range each {
 			name, byHand := fmt.Sprintf("%s %d", e.Keys.First(), i), "whsec_by_hand_0"
 			made, err := w.engine.Connect(t.Context(), w.org, flow.ConnectionInput{App: "stripe", Name: &name, Credentials: map[string]string{"api_key": w.stripe.Key()}, WebhookSecret: &byHand}, uncommitted)
 			must(t, err)
-			id := made.ID
-			mine, secrets[id] = append(mine, id), new(string)
+			mine[n], secrets[made.ID] = append(mine[n], made.ID), new(string)
 		}
+	}
+	for n, e := range engines {
 		writers.Go(func() {
 			for i := range rounds * each {
-				at := secrets[mine[i%each]]
+				at := secrets[mine[n][i%each]]
 				*at = fmt.Sprintf("whsec_%08d", i)
-				if _, err := e.UpdateConnection(t.Context(), w.org, mine[i%each], flow.ConnectionInput{WebhookSecret: at}, uncommitted); err != nil {
+				if _, err := e.UpdateConnection(t.Context(), w.org, mine[n][i%each], flow.ConnectionInput{WebhookSecret: at}, uncommitted); err != nil {
 					t.Error(err)
 				}
 				if i == 0 {
