@@ -85,8 +85,8 @@ type Journal interface {
 	Adopt(ctx context.Context, in Intent, ref Ref) (Ref, error)
 	// Called is told of every call that was made, once its reply is read or lost.
 	Called(ctx context.Context, call Call)
-	// Pace waits for, or refuses, one call of the vendor account's budget.
-	Pace(ctx context.Context) error
+	// Pace waits for, or refuses, one call of the vendor account's budget. It is told whether that call writes.
+	Pace(ctx context.Context, write bool) error
 }
 
 // Writer lets one write pass the transport. The journal puts it into the context it hands to Send.

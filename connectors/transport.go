@@ -53,7 +53,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
 	r = r.Clone(ctx)
 	write := !t.reads(r)
-	if err := t.journal.Pace(ctx); err != nil {
+	if err := t.journal.Pace(ctx, write); err != nil {
 		return nil, err
 	}
 	if err := t.app.Authorize(ctx, header{r}, t.creds); err != nil { // before the commit: it may call for a token, and fail

@@ -7,7 +7,7 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// ChangesChannel is notified whenever change rows were committed. The message says nothing: read the table.
+// ChangesChannel is notified soon after change rows were committed. The message says nothing: read the table.
 const ChangesChannel = "tieline_changes"
 
 // Change is one step of a run's life, as the live feed tells it.

@@ -97,6 +97,26 @@ func AnyConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, er
 	return c, found(err)
 }
 
+// OpenedConnections reads connections with their vendor accounts, deleted ones too.
+func OpenedConnections(ctx context.Context, tx Tx, org ID, ids []ID) (map[ID]Connection, error) {
+	type row struct {
+		Connection
+		AccountExternalID, AccountMode, AccountName string
+		AccountCreatedAt                            time.Time
+	}
+	rows, err := manyIn[row](ctx, tx, `SELECT c.*, a.external_id AS account_external_id, a.mode AS account_mode, a.name AS account_name, a.created_at AS account_created_at
+		FROM connections c JOIN vendor_accounts a ON a.org_id = c.org_id AND a.id = c.vendor_account_id
+		WHERE c.org_id = $1 AND c.id = ANY($2::uuid[])`, org, ids)
+	out := make(map[ID]Connection, len(rows))
+	for _, r := range rows {
+		r.VendorAccount = &VendorAccount{
+			OrgID: r.OrgID, ID: r.VendorAccountID, App: r.App, ExternalID: r.AccountExternalID, Mode: r.AccountMode, Name: r.AccountName, CreatedAt: r.AccountCreatedAt,
+		}
+		out[r.ID] = r.Connection
+	}
+	return out, err
+}
+
 // ClaimVendorAccount answers the row of an account, made if need be.
 func ClaimVendorAccount(ctx context.Context, idb bun.IDB, v VendorAccount) (VendorAccount, error) {
 	v.ID = NewID()
@@ -109,18 +129,21 @@ func ClaimVendorAccount(ctx context.Context, idb bun.IDB, v VendorAccount) (Vend
 
 // DrawCall takes the next call from a vendor account's budget (GCRA) and answers when it may start, by the database's
 // clock, with that clock's now. every is the time between calls, burst how many may come at once.
-func DrawCall(ctx context.Context, idb bun.IDB, org, account ID, every time.Duration, burst int) (start, now time.Time, err error) {
-	err = idb.NewRaw(`UPDATE vendor_accounts SET tat = greatest(tat, clock_timestamp()) + make_interval(secs => ?0)
-		WHERE org_id = ?2 AND id = ?3
-		RETURNING tat - make_interval(secs => ?0 * ?1), clock_timestamp()`,
-		every.Seconds(), burst, org, account).Scan(ctx, &start, &now)
-	return start, now, found(err)
+func DrawCall(ctx context.Context, d *DB, org, account ID, every time.Duration, burst int) (start, now time.Time, err error) {
+	type draw struct{ Start, Now time.Time }
+	// All who call the vendor take turns at this row, so none of them holds it until the disk has it: after a crash of the
+	// server the last draws may be forgotten, which costs a call that comes early.
+	got, err := one[draw](ctx, d.Pool, `WITH soon AS (SELECT set_config('synchronous_commit', 'off', true))
+		INSERT INTO budgets AS b (org_id, vendor_account_id, tat) SELECT $3, $4, clock_timestamp() + make_interval(secs => $1) FROM soon
+		ON CONFLICT (org_id, vendor_account_id) DO UPDATE SET tat = greatest(b.tat, clock_timestamp()) + make_interval(secs => $1)
+		RETURNING tat - make_interval(secs => $1 * $2::float8) AS start, clock_timestamp() AS now`, every.Seconds(), burst, org, account)
+	return got.Start, got.Now, err
 }
 
 // DelayCalls keeps a vendor account quiet for a while: the vendor asked for it.
 func DelayCalls(ctx context.Context, idb bun.IDB, org, account ID, d time.Duration) error {
-	_, err := idb.NewRaw(`UPDATE vendor_accounts SET tat = greatest(tat, clock_timestamp() + make_interval(secs => ?))
-		WHERE org_id = ? AND id = ?`, d.Seconds(), org, account).Exec(ctx)
+	_, err := idb.NewRaw(`INSERT INTO budgets AS b (org_id, vendor_account_id, tat) VALUES (?1, ?2, clock_timestamp() + make_interval(secs => ?0))
+		ON CONFLICT (org_id, vendor_account_id) DO UPDATE SET tat = greatest(b.tat, EXCLUDED.tat)`, d.Seconds(), org, account).Exec(ctx)
 	return err
 }
 

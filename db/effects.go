@@ -71,24 +71,8 @@ func RunEffects(ctx context.Context, idb bun.IDB, org, run ID) ([]Effect, error)
 }
 
 // LiveEffect finds the effect that is this one, whoever planned it; ErrNotFound when none lives.
-func LiveEffect(ctx context.Context, idb bun.IDB, org, account ID, key string) (Effect, error) {
-	var e Effect
-	err := idb.NewSelect().Model(&e).Where("org_id = ? AND vendor_account_id = ? AND key = ? AND state NOT IN ('REFUSED', 'GIVEN_UP')", org, account, key).Scan(ctx)
-	return e, found(err)
-}
-
-// SendEffect commits that an effect is about to be sent. The call can be in the air until send_until, by the database's clock.
-func SendEffect(ctx context.Context, idb bun.IDB, e *Effect, timeout time.Duration, insert bool) error {
-	if insert {
-		return idb.NewInsert().Model(e).
-			Value("sent_at", "clock_timestamp()").Value("send_until", "clock_timestamp() + make_interval(secs => ?)", timeout.Seconds()).
-			Returning("sent_at, send_until").Scan(ctx)
-	}
-	return found(idb.NewUpdate().Model(e).
-		Set("state = ?state, generation = ?generation, request = ?request, error_kind = NULL, error = '', absent_at = NULL, updated_at = now()").
-		Set("sent_at = clock_timestamp(), send_until = clock_timestamp() + make_interval(secs => ?)", timeout.Seconds()).
-		Where("org_id = ?org_id AND id = ?id AND state <> 'CONFIRMED'").
-		Returning("sent_at, send_until").Scan(ctx))
+func LiveEffect(ctx context.Context, d *DB, org, account ID, key string) (Effect, error) {
+	return one[Effect](ctx, d.Pool, "SELECT * FROM effects WHERE org_id = $1 AND vendor_account_id = $2 AND key = $3 AND state NOT IN ('REFUSED', 'GIVEN_UP')", org, account, key)
 }
 
 // SettleEffect writes what is known of an effect now. One that an echo confirmed meanwhile stays confirmed: ErrConflict.
@@ -103,25 +87,12 @@ func SettleEffect(ctx context.Context, idb bun.IDB, e *Effect) error {
 	return err
 }
 
-// AddAttempts keeps calls that were made.
-func AddAttempts(ctx context.Context, idb bun.IDB, attempts []Attempt) error {
-	if len(attempts) == 0 {
-		return nil
-	}
-	_, err := idb.NewInsert().Model(&attempts).Exec(ctx)
-	return err
-}
-
 // CreatorOf finds the CREATE of ours that made a record. With open, also one that is about to make it under this id,
 // which we chose.
-func CreatorOf(ctx context.Context, idb bun.IDB, org, account ID, entity, id string, open bool) (Effect, error) {
-	var e Effect
-	err := idb.NewSelect().Model(&e).
-		Join("JOIN mapping_slots ms ON ms.org_id = ef.org_id AND ms.effect_id = ef.id").
-		Where("ms.org_id = ? AND ms.vendor_account_id = ? AND ms.entity = ? AND ef.kind = 'CREATE'", org, account, entity).
-		Where("(ms.external_id = ? OR (? AND ms.external_id IS NULL AND ms.own_id = ?))", id, open, id).
-		Limit(1).Scan(ctx)
-	return e, found(err)
+func CreatorOf(ctx context.Context, tx Tx, org, account ID, entity, id string, open bool) (Effect, error) {
+	return in[Effect](ctx, tx, `SELECT ef.* FROM mapping_slots ms JOIN effects ef ON ef.org_id = ms.org_id AND ef.id = ms.effect_id
+		WHERE ms.org_id = $1 AND ms.vendor_account_id = $2 AND ms.entity = $3 AND ef.kind = 'CREATE'
+			AND (ms.external_id = $4 OR ($5 AND ms.external_id IS NULL AND ms.own_id = $4)) LIMIT 1`, org, account, entity, id, open)
 }
 
 // EffectIn tells whether the run has an effect in one of these states.

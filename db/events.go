@@ -58,18 +58,26 @@ func EventBody(ctx context.Context, idb bun.IDB, org, id ID, at time.Time) ([]by
 	return body, found(err)
 }
 
+// Stored is an event with its body and where it came from.
+type Stored struct {
+	Event
+	Body            []byte // nil once retention has removed it
+	App             string
+	VendorAccountID ID
+}
+
 // LockEvent reads an event for the caller alone, until its transaction ends.
-func LockEvent(ctx context.Context, idb bun.IDB, org, id ID) (Event, error) {
-	var e Event
-	err := idb.NewSelect().Model(&e).Where("org_id = ? AND id = ?", org, id).For("UPDATE").Scan(ctx)
-	return e, found(err)
+func LockEvent(ctx context.Context, tx Tx, org, id ID) (Stored, error) {
+	return in[Stored](ctx, tx, `SELECT e.*, b.body, c.app, c.vendor_account_id FROM events e
+		JOIN connections c ON c.org_id = e.org_id AND c.id = e.connection_id
+		LEFT JOIN event_bodies b ON b.org_id = e.org_id AND b.event_id = e.id AND b.at = e.received_at
+		WHERE e.org_id = $1 AND e.id = $2 FOR NO KEY UPDATE OF e`, org, id)
 }
 
 // EventDispatched notes what an event turned out to be, and that its runs are made.
-func EventDispatched(ctx context.Context, idb bun.IDB, e Event) error {
-	_, err := idb.NewUpdate().Model(&e).Column("entity", "record_id", "record_name", "echo_of").
-		Set("dispatched_at = now(), due_at = NULL").WherePK().Exec(ctx)
-	return err
+func EventDispatched(ctx context.Context, tx Tx, e Event) error {
+	return run(ctx, tx, `UPDATE events SET entity = $3, record_id = $4, record_name = $5, echo_of = $6, dispatched_at = now(), due_at = NULL
+		WHERE org_id = $1 AND id = $2`, e.OrgID, e.ID, e.Entity, e.RecordID, e.RecordName, orNull(e.EchoOf))
 }
 
 // EventUnreadable notes that an event's body is not what its app sends. It stays stored.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/uptrace/bun"
 )
 
@@ -102,17 +101,31 @@ func GetFlowVersion(ctx context.Context, idb bun.IDB, org, id ID) (FlowVersion, 
 	return v, found(err)
 }
 
+// BoundLink is a link with what its runs need.
+type BoundLink struct {
+	FlowLink
+	VersionID   ID            // the flow's newest
+	Connections map[string]ID // by step
+}
+
 // EnabledLinks are the links that an event of this trigger concerns, in a fixed order; only one when only is given.
-func EnabledLinks(ctx context.Context, idb bun.IDB, org, connection ID, trigger string, only ID) ([]FlowLink, error) {
-	var links []FlowLink
-	q := idb.NewSelect().Model(&links).Where("org_id = ? AND trigger_connection_id = ? AND trigger = ? AND deleted_at IS NULL", org, connection, trigger).OrderExpr("id")
-	if only == uuid.Nil {
-		q.Where("enabled")
-	} else {
-		q.Where("id = ?", only)
+func EnabledLinks(ctx context.Context, tx Tx, org, connection ID, trigger string, only ID) ([]BoundLink, error) {
+	return manyIn[BoundLink](ctx, tx, `SELECT l.*, v.id AS version_id,
+			(SELECT jsonb_object_agg(s.step, s.connection_id) FROM flow_link_steps s WHERE s.org_id = l.org_id AND s.flow_link_id = l.id) AS connections
+		FROM flow_links l CROSS JOIN LATERAL (
+			SELECT id FROM flow_versions v WHERE v.org_id = l.org_id AND v.flow_id = l.flow_id ORDER BY number DESC LIMIT 1) v
+		WHERE l.org_id = $1 AND l.trigger_connection_id = $2 AND l.trigger = $3 AND l.deleted_at IS NULL
+			AND CASE WHEN $4::uuid IS NULL THEN l.enabled ELSE l.id = $4 END
+		ORDER BY l.id`, org, connection, trigger, orNull(only))
+}
+
+// LinkSawEvent notes on a link that it lives, unless it was noted within ten seconds, or somebody else is about to.
+func LinkSawEvent(ctx context.Context, tx Tx, l FlowLink) error {
+	if time.Since(l.LastEventAt) < 10*time.Second {
+		return nil
 	}
-	err := q.Scan(ctx)
-	return links, err
+	return run(ctx, tx, `UPDATE flow_links SET last_event_at = now() WHERE (org_id, id) IN (
+		SELECT org_id, id FROM flow_links WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE SKIP LOCKED)`, l.OrgID, l.ID)
 }
 
 // GetFlowLinkAny reads a flow link, deleted or not: old runs go on with it.
@@ -124,16 +137,11 @@ func GetFlowLinkAny(ctx context.Context, idb bun.IDB, org, id ID) (FlowLink, err
 
 // LinkOutcome notes a link's health after a run of it has ended. It writes only what changes, to ten seconds, so that
 // the runs of a busy link do not queue for its row.
-func LinkOutcome(ctx context.Context, idb bun.IDB, org, id ID, failed bool) error {
-	q := idb.NewUpdate().Model((*FlowLink)(nil)).Where("org_id = ? AND id = ?", org, id)
-	if failed {
-		q.Set("failing_since = now()").Where("failing_since IS NULL")
-	} else {
-		q.Set("last_success_at = now(), failing_since = NULL").
-			Where("(failing_since IS NOT NULL OR last_success_at IS NULL OR last_success_at < now() - interval '10 seconds')")
-	}
-	_, err := q.Exec(ctx)
-	return err
+func LinkOutcome(ctx context.Context, tx Tx, org, id ID, failed bool) error {
+	return run(ctx, tx, `UPDATE flow_links SET
+			last_success_at = CASE WHEN $3 THEN last_success_at ELSE now() END, failing_since = CASE WHEN $3 THEN now() END
+		WHERE org_id = $1 AND id = $2 AND CASE WHEN $3 THEN failing_since IS NULL
+			ELSE failing_since IS NOT NULL OR last_success_at IS NULL OR last_success_at < now() - interval '10 seconds' END`, org, id, failed)
 }
 
 // AddFlowLink inserts a link with its steps' connections.

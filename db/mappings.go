@@ -51,34 +51,34 @@ func SlotByExternalID(ctx context.Context, idb bun.IDB, org, account ID, entity,
 	return s, found(err)
 }
 
-// MapRecord answers the slot of a record, and makes mapping and slot when it has none. Whoever comes second gets the
+// MapRecord answers the mapping of a record, and makes one with its slot when it has none. Whoever comes second gets the
 // winner's. s says which record and where it was seen.
-func MapRecord(ctx context.Context, idb bun.IDB, s Slot) (Slot, error) {
+func MapRecord(ctx context.Context, tx Tx, s Slot) (ID, error) {
 	for {
-		have, err := SlotByExternalID(ctx, idb, s.OrgID, s.VendorAccountID, s.Entity, s.ExternalID)
-		if err == nil || !errors.Is(err, ErrNotFound) {
-			return have, err
-		}
-		m := Mapping{OrgID: s.OrgID, ID: NewID(), Entity: s.Entity, Name: s.Name}
-		if _, err := idb.NewInsert().Model(&m).Exec(ctx); err != nil {
-			return s, err
-		}
-		s.MappingID = m.ID
-		if made, err := FillSlot(ctx, idb, s); err != nil || made {
-			return s, err
+		id := NewID()
+		slot, err := in[Slot](ctx, tx, `WITH have AS (
+				SELECT mapping_id FROM mapping_slots WHERE org_id = $1 AND vendor_account_id = $2 AND entity = $3 AND external_id = $4),
+			made AS (
+				INSERT INTO mappings (org_id, id, entity, name) SELECT $1, $5, $3, $6 WHERE NOT EXISTS (SELECT FROM have) RETURNING id),
+			filled AS (
+				INSERT INTO mapping_slots (org_id, mapping_id, vendor_account_id, entity, external_id, name, event_id, filled_at)
+				SELECT $1, id, $2, $3, $4, $6, $7, now() FROM made ON CONFLICT DO NOTHING RETURNING mapping_id)
+			SELECT mapping_id FROM have UNION ALL SELECT mapping_id FROM filled`,
+			s.OrgID, s.VendorAccountID, s.Entity, s.ExternalID, id, s.Name, orNull(s.EventID))
+		if !errors.Is(err, ErrNotFound) {
+			return slot.MappingID, err
 		}
 		// Somebody else was first: their row shows now that we have waited for it.
-		if _, err := idb.NewDelete().Model(&m).WherePK().Exec(ctx); err != nil {
-			return s, err
+		if err := run(ctx, tx, "DELETE FROM mappings WHERE org_id = $1 AND id = $2", s.OrgID, id); err != nil {
+			return ID{}, err
 		}
 	}
 }
 
 // GetSlot reads a slot.
-func GetSlot(ctx context.Context, idb bun.IDB, org, mapping, account ID, entity, role string) (Slot, error) {
-	var s Slot
-	err := idb.NewSelect().Model(&s).Where("org_id = ? AND mapping_id = ? AND vendor_account_id = ? AND entity = ? AND role = ?", org, mapping, account, entity, role).Scan(ctx)
-	return s, found(err)
+func GetSlot(ctx context.Context, d *DB, org, mapping, account ID, entity, role string) (Slot, error) {
+	return one[Slot](ctx, d.Pool, "SELECT * FROM mapping_slots WHERE org_id = $1 AND mapping_id = $2 AND vendor_account_id = $3 AND entity = $4 AND role = $5",
+		org, mapping, account, entity, role)
 }
 
 // FillSlot puts a record that exists into a free slot; false when the slot or the record is taken.
@@ -88,12 +88,6 @@ func FillSlot(ctx context.Context, idb bun.IDB, s Slot) (bool, error) {
 	}
 	res, err := idb.NewInsert().Model(&s).Value("filled_at", "now()").On("CONFLICT DO NOTHING").Exec(ctx)
 	return affected(res) == 1, err
-}
-
-// ClaimSlots takes slots for an effect before its call; false when one of them is claimed or filled already.
-func ClaimSlots(ctx context.Context, idb bun.IDB, slots []Slot) (bool, error) {
-	res, err := idb.NewInsert().Model(&slots).On("CONFLICT DO NOTHING").Exec(ctx)
-	return affected(res) == int64(len(slots)), err
 }
 
 // FillClaimed fills a slot that an effect has claimed. A slot that was filled with the same id stays as it is;

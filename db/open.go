@@ -25,6 +25,8 @@ const (
 type DB struct {
 	*bun.DB
 	Pool *pgxpool.Pool
+
+	changes announcer
 }
 
 // Option changes how Open connects.
@@ -68,7 +70,7 @@ func Open(ctx context.Context, address string, opts ...Option) (*DB, error) {
 		return nil, fmt.Errorf("the database %s does not answer: %w", where(cfg.ConnConfig), err)
 	}
 	// A column that a newer version added must not stop an older process during an upgrade.
-	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New(), bun.WithDiscardUnknownColumns()), Pool: pool}, nil
+	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New(), bun.WithDiscardUnknownColumns()), Pool: pool, changes: announcer{pool: pool}}, nil
 }
 
 // Close waits for borrowed connections and closes the pool. Stop River and listeners first.

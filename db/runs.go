@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -90,9 +91,9 @@ func Steps(ctx context.Context, idb bun.IDB, org, run ID) ([]Step, error) {
 
 // LeaseRun gives a run that is due to the caller, with a new fence that turns older holders' writes away. ErrNotFound
 // says that somebody has it, that it waits, or that it is over. A run told to cancel keeps that state.
-func LeaseRun(ctx context.Context, idb bun.IDB, org, id ID, lease time.Duration) (Run, error) {
+func LeaseRun(ctx context.Context, d *DB, org, id ID, lease time.Duration) (Run, error) {
 	var r Run
-	err := idb.NewRaw(`WITH r AS (
+	err := d.NewRaw(`WITH r AS (
 			UPDATE runs SET state = CASE state WHEN 'CANCELLING' THEN state ELSE 'RUNNING' END,
 				waiting_reason = NULL, wake_at = NULL, fence = fence + 1, version = version + 1,
 				lease_until = clock_timestamp() + make_interval(secs => ?0), due_at = clock_timestamp() + make_interval(secs => ?0),
@@ -103,9 +104,12 @@ func LeaseRun(ctx context.Context, idb bun.IDB, org, id ID, lease time.Duration)
 			RETURNING *),
 		told AS (
 			INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state)
-			SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state FROM r RETURNING pg_notify(?3, ''))
-		SELECT r.* FROM r, told`,
-		lease.Seconds(), org, id, ChangesChannel).Scan(ctx, &r)
+			SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state FROM r)
+		SELECT * FROM r`,
+		lease.Seconds(), org, id).Scan(ctx, &r)
+	if err == nil {
+		d.changes.announce()
+	}
 	return r, found(err)
 }
 
@@ -129,34 +133,9 @@ func HoldRun(ctx context.Context, idb bun.IDB, org, id ID, fence int64) (state s
 	return state, found(err)
 }
 
-// Touch takes the run's next version under its fence, and answers the state that others may have given it meanwhile.
-// ErrNotFound when the fence is old.
-func Touch(ctx context.Context, idb bun.IDB, r *Run) error {
-	err := idb.NewRaw(`UPDATE runs SET version = version + 1 WHERE org_id = ? AND id = ? AND fence = ? AND ended_at IS NULL
-		RETURNING version, state`, r.OrgID, r.ID, r.Fence).Scan(ctx, &r.Version, &r.State)
-	return found(err)
-}
-
-// SaveRun writes where a run has come to, and gives it back, under its fence.
-func SaveRun(ctx context.Context, idb bun.IDB, r *Run) error {
-	err := idb.NewUpdate().Model(r).
-		Column("state", "waiting_reason", "wake_at", "due_at", "error_kind", "error", "ended_at", "failed_items", "progress").
-		Set("lease_until = NULL, version = version + 1").
-		Where("org_id = ? AND id = ? AND fence = ? AND ended_at IS NULL", r.OrgID, r.ID, r.Fence).
-		Returning("version").Scan(ctx)
-	return found(err)
-}
-
-// SaveStep writes a step.
-func SaveStep(ctx context.Context, idb bun.IDB, s *Step) error {
-	_, err := idb.NewUpdate().Model(s).
-		ExcludeColumn("org_id", "run_id", "key", "position", "app", "action", "connection_id", "vendor_account_id").
-		WherePK().Exec(ctx)
-	return err
-}
-
-// Tell appends a change of the run to the feed and wakes its readers at commit. step may be nil.
-func Tell(ctx context.Context, idb bun.IDB, r Run, step *Step) error {
+// Tell appends a change of the run to the feed, whose readers are woken after the commit. step may be nil.
+func Tell(ctx context.Context, tx Tx, r Run, step *Step) error {
+	*tx.told = true
 	var key, state any
 	if step != nil {
 		key, state = step.Key, step.State
@@ -168,35 +147,31 @@ func Tell(ctx context.Context, idb bun.IDB, r Run, step *Step) error {
 	if r.WaitingReason != "" {
 		reason = r.WaitingReason
 	}
-	_, err := idb.NewRaw(`INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason, wake_at, step, step_state)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING pg_notify(?, '')`,
-		r.OrgID, r.ID, r.FlowID, r.FlowLinkID, r.ConnectionID, r.Source, r.Version, r.State, reason, wake, key, state, ChangesChannel).Exec(ctx)
+	_, err := tx.NewRaw(`INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason, wake_at, step, step_state)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		r.OrgID, r.ID, r.FlowID, r.FlowLinkID, r.ConnectionID, r.Source, r.Version, r.State, reason, wake, key, state).Exec(ctx)
 	return err
 }
 
 // LockLane makes the caller the only one to change a lane's order until its transaction ends.
-func LockLane(ctx context.Context, idb bun.IDB, link ID, lane string) error {
-	_, err := idb.NewRaw("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", link.String()+" "+lane).Exec(ctx)
-	return err
+func LockLane(ctx context.Context, tx Tx, link ID, lane string) error {
+	return run(ctx, tx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", link.String()+" "+lane)
 }
 
-// LaneBusy tells whether a run of the lane is live. Call it under LockLane.
-func LaneBusy(ctx context.Context, idb bun.IDB, org, link ID, lane string) (bool, error) {
-	var busy bool
-	err := idb.NewRaw("SELECT EXISTS (SELECT FROM runs WHERE org_id = ? AND flow_link_id = ? AND lane = ? AND ended_at IS NULL)", org, link, lane).Scan(ctx, &busy)
-	return busy, err
+// LaneBusy tells whether a lane has a run that is not over. Call it under LockLane.
+func LaneBusy(ctx context.Context, tx Tx, org, link ID, lane string) (bool, error) {
+	answer, err := in[struct{ Busy bool }](ctx, tx, "SELECT EXISTS (SELECT FROM runs WHERE org_id = $1 AND flow_link_id = $2 AND lane = $3 AND ended_at IS NULL) AS busy", org, link, lane)
+	return answer.Busy, err
 }
 
 // PromoteLane queues the lane's next run, by vendor time. ErrNotFound when none waits, or one is live. Call it under LockLane.
-func PromoteLane(ctx context.Context, idb bun.IDB, org, link ID, lane string) (Run, error) {
-	var r Run
-	err := idb.NewRaw(`UPDATE runs SET state = 'QUEUED', waiting_reason = NULL, version = version + 1, due_at = now() + interval '10 seconds'
-		WHERE org_id = ?0 AND id = (SELECT id FROM runs WHERE org_id = ?0 AND flow_link_id = ?1 AND lane = ?2 AND ended_at IS NULL
+func PromoteLane(ctx context.Context, tx Tx, org, link ID, lane string) (Run, error) {
+	return in[Run](ctx, tx, `UPDATE runs SET state = 'QUEUED', waiting_reason = NULL, version = version + 1, due_at = now() + interval '10 seconds'
+		WHERE org_id = $1 AND id = (SELECT id FROM runs WHERE org_id = $1 AND flow_link_id = $2 AND lane = $3 AND ended_at IS NULL
 			AND state = 'WAITING' AND waiting_reason = 'LANE' ORDER BY vendor_at, id LIMIT 1)
-		AND NOT EXISTS (SELECT FROM runs live WHERE live.org_id = ?0 AND live.flow_link_id = ?1 AND live.lane = ?2 AND live.ended_at IS NULL
+		AND NOT EXISTS (SELECT FROM runs live WHERE live.org_id = $1 AND live.flow_link_id = $2 AND live.lane = $3 AND live.ended_at IS NULL
 			AND live.waiting_reason IS DISTINCT FROM 'LANE')
-		RETURNING *`, org, link, lane).Scan(ctx, &r)
-	return r, found(err)
+		RETURNING *`, org, link, lane)
 }
 
 // WakeRuns queues runs that wait for one of these reasons, of a mapping or of a run.
@@ -217,14 +192,57 @@ func SweepRuns(ctx context.Context, idb bun.IDB, limit int) ([]Run, error) {
 	return due, err
 }
 
-// AddRun makes a run with its steps; false when the same change has one at this link already.
-func AddRun(ctx context.Context, idb bun.IDB, r *Run, steps []Step) (bool, error) {
-	res, err := idb.NewInsert().Model(r).On("CONFLICT (org_id, flow_link_id, business_key, replay) DO NOTHING").Returning("NULL").Exec(ctx)
-	if err != nil || affected(res) == 0 {
+// StartRun makes a run with its steps, notes it as what became of its event at its link, and tells of it; false when the
+// same change has a run at this link already. With a lease it is the caller's.
+func StartRun(ctx context.Context, tx Tx, r *Run, steps []Step, lease time.Duration) (bool, error) {
+	type row struct {
+		Key             string    `json:"key"`
+		Position        int       `json:"position"`
+		App             string    `json:"app"`
+		Action          string    `json:"action"`
+		ConnectionID    ID        `json:"connection_id"`
+		VendorAccountID ID        `json:"vendor_account_id"`
+		State           string    `json:"state"`
+		Reason          string    `json:"reason"`
+		EndedAt         time.Time `json:"ended_at,omitzero"`
+	}
+	rows := make([]row, len(steps))
+	for i, s := range steps {
+		rows[i] = row{s.Key, s.Position, s.App, s.Action, s.ConnectionID, s.VendorAccountID, s.State, s.Reason, s.EndedAt}
+	}
+	given, err := documents(rows)
+	if err != nil {
 		return false, err
 	}
-	_, err = idb.NewInsert().Model(&steps).Exec(ctx)
-	return true, err
+	made, err := in[Run](ctx, tx, `WITH made AS (
+			INSERT INTO runs (org_id, id, flow_id, flow_version_id, flow_link_id, connection_id, event_id, event_at, source, business_key, replay, lane, entity, record_id,
+				record_name, vendor_at, mapping_id, state, waiting_reason, echo_of, chain, started_at, ended_at, fence, lease_until, due_at)
+			VALUES ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+				CASE WHEN $25::float8 > 0 THEN 1 ELSE 0 END, CASE WHEN $25 > 0 THEN clock_timestamp() + make_interval(secs => $25) END,
+				CASE WHEN $25 > 0 THEN clock_timestamp() + make_interval(secs => $25) WHEN $19 = 'QUEUED' THEN now() + interval '10 seconds' END)
+			ON CONFLICT (org_id, flow_link_id, business_key, replay) DO NOTHING RETURNING *),
+		stepped AS (
+			INSERT INTO steps (org_id, run_id, key, position, app, action, connection_id, vendor_account_id, state, reason, ended_at)
+			SELECT m.org_id, m.id, x.key, x.position, x.app, x.action, x.connection_id, x.vendor_account_id, x.state, x.reason, x.ended_at
+			FROM made m, jsonb_to_recordset($1::jsonb) AS x (key text, position int, app text, action text, connection_id uuid, vendor_account_id uuid,
+				state text, reason text, ended_at timestamptz)),
+		noted AS (
+			INSERT INTO event_outcomes (org_id, event_id, flow_link_id, outcome, run_id)
+			SELECT org_id, event_id, flow_link_id, 'RUN', id FROM made ON CONFLICT DO NOTHING),
+		told AS (
+			INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason)
+			SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason FROM made)
+		SELECT * FROM made`, append(given,
+		r.OrgID, r.ID, r.FlowID, r.FlowVersionID, r.FlowLinkID, r.ConnectionID, r.EventID, r.EventAt, r.Source, r.BusinessKey, r.Replay, r.Lane, r.Entity, r.RecordID,
+		r.RecordName, r.VendorAt, orNull(r.MappingID), r.State, orNull(r.WaitingReason), orNull(r.EchoOf), r.Chain, orNull(r.StartedAt), orNull(r.EndedAt), lease.Seconds())...)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	*tx.told, *r = true, made
+	return true, nil
 }
 
 // RunOf names the first run that a link made for a change.

@@ -37,11 +37,15 @@ func TestJSONColumns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := db.MapRecord(t.Context(), d, db.Slot{OrgID: o.OrgID, VendorAccountID: a.ID, Entity: "customer", ExternalID: "cus", Attributes: db.Texts{"v": text}})
-		if err != nil {
+		m := db.Mapping{OrgID: o.OrgID, ID: db.NewID(), Entity: "customer"}
+		if _, err := d.NewInsert().Model(&m).Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		made, err := db.FillSlot(t.Context(), d, db.Slot{OrgID: o.OrgID, MappingID: m.ID, VendorAccountID: a.ID, Entity: "customer", ExternalID: "cus", Attributes: db.Texts{"v": text}})
+		if err != nil || !made {
 			t.Fatalf("%q: %v", text, err)
 		}
-		kept, err := db.SlotByExternalID(t.Context(), d, o.OrgID, a.ID, s.Entity, "cus")
+		kept, err := db.SlotByExternalID(t.Context(), d, o.OrgID, a.ID, "customer", "cus")
 		if err != nil || kept.Attributes["v"] != want {
 			t.Errorf("%q is kept as %q (%v)", text, kept.Attributes["v"], err)
 		}

@@ -15,6 +15,7 @@ import (
 type Tx struct {
 	bun.Tx
 	conn *sql.Conn
+	told *bool // changes of runs, to be announced once they are committed
 }
 
 // InTx runs fn in a transaction: committed when fn returns nil, rolled back on an error, a panic or the context's end.
@@ -29,16 +30,21 @@ func (d *DB) InTxOpts(ctx context.Context, opts *sql.TxOptions, fn func(context.
 		return err
 	}
 	defer conn.Close()
-	return conn.RunInTx(ctx, opts, func(ctx context.Context, tx bun.Tx) error {
-		return fn(ctx, Tx{Tx: tx, conn: conn.Conn})
+	told := false
+	err = conn.RunInTx(ctx, opts, func(ctx context.Context, tx bun.Tx) error {
+		return fn(ctx, Tx{Tx: tx, conn: conn.Conn, told: &told})
 	})
+	if err == nil && told {
+		d.changes.announce()
+	}
+	return err
 }
 
 // Savepoint runs fn so that its error undoes only what fn did. River makes none, and an error of its leaves the
 // transaction aborted, so what may fail and be forgiven goes in here.
 func (t Tx) Savepoint(ctx context.Context, fn func(context.Context, Tx) error) error {
 	return t.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		return fn(ctx, Tx{Tx: tx, conn: t.conn})
+		return fn(ctx, Tx{Tx: tx, conn: t.conn, told: t.told})
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 const (
 	feedBatch  = 1000             // changes read at a time
 	feedLag    = 4096             // changes a subscriber may be behind by before it is told to resume
-	feedCheck  = 5 * time.Second  // how often the table is looked at without being told to
+	feedCheck  = time.Second      // how often the table is looked at without being told to
 	feedRetry  = time.Second      // after the database failed
 	feedWithin = 30 * time.Second // one look at the table
 )

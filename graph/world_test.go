@@ -268,11 +268,12 @@ func (s *site) work(ctx context.Context) (busy bool) {
 	check(s.t, s.db.NewRaw("SELECT id FROM runs WHERE org_id = ? AND state = 'QUEUED' ORDER BY id", s.org).Scan(ctx, &due))
 	for _, id := range due {
 		busy = true
-		a, leased, release, ok, err := s.engine.Lease(ctx, s.org, id)
+		a, err := s.engine.Lease(ctx, s.org, id)
 		check(s.t, err)
-		if !ok {
+		if a == nil {
 			s.t.Fatalf("run %s cannot be leased", id)
 		}
+		leased, release := a.Hold(ctx)
 		next, err := s.engine.Advance(leased, a)
 		check(s.t, err)
 		check(s.t, s.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return s.engine.Finish(ctx, tx, a, next) }))

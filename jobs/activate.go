@@ -36,43 +36,48 @@ func (*activate) Timeout(*river.Job[activateArgs]) time.Duration { return -1 }
 
 // Work is one activation of a run. River may call it twice or late; the lease and its fence say who counts.
 func (w *activate) Work(ctx context.Context, job *river.Job[activateArgs]) error {
-	a, leased, release, ok, err := w.engine.Lease(ctx, job.Args.Org, job.Args.Run)
-	if err != nil || !ok { // another worker has it, or nothing is due
+	a, err := w.engine.Lease(ctx, job.Args.Org, job.Args.Run)
+	if err != nil || a == nil {
 		return err
 	}
+	return carry(ctx, w.engine, w.log, a, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
+		if errors.Is(err, rivertype.ErrNotFound) { // an operator deleted it
+			return nil
+		}
+		return err
+	})
+}
+
+// carry takes a leased run as far as it goes now. What done does is committed with where the run goes.
+func carry(ctx context.Context, e *flow.Engine, log *slog.Logger, a *flow.Activation, done func(context.Context, pgx.Tx) error) error {
+	leased, release := a.Hold(ctx)
 	defer release()
-	next, err := w.engine.Advance(leased, a)
+	next, err := e.Advance(leased, a)
 	release() // a lease renewed after Finish would move the run's due_at
 	if err == nil {
-		err = w.finish(ctx, job, a, next)
+		err = finish(ctx, e, a, next, done)
 	}
 	if err != nil && (flow.Lost(err) || flow.Lost(context.Cause(leased))) { // nothing more may be written here
-		w.log.InfoContext(ctx, "a run was taken over", "org", job.Args.Org, "run", job.Args.Run)
+		log.InfoContext(ctx, "a run was taken over", "org", a.Run().OrgID, "run", a.Run().ID)
 		return nil
 	}
 	if err != nil && ctx.Err() != nil { // the process stops: another takes the run up at once
-		return errors.Join(err, w.engine.Yield(context.WithoutCancel(ctx), a))
+		return errors.Join(err, e.Yield(context.WithoutCancel(ctx), a))
 	}
 	return err
 }
 
-// finish commits where the run goes and the end of its job together. What is known by now is worth keeping, so a process
-// that stops still commits it.
-func (w *activate) finish(ctx context.Context, job *river.Job[activateArgs], a *flow.Activation, next flow.Next) error {
+// finish commits where the run goes. What is known by now is worth keeping, so a process that stops still commits it.
+func finish(ctx context.Context, e *flow.Engine, a *flow.Activation, next flow.Next, done func(context.Context, pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
 	defer cancel()
 	return again(ctx, func() error {
-		return w.engine.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
-			if err := w.engine.Finish(ctx, tx, a, next); err != nil {
+		return e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+			if err := e.Finish(ctx, tx, a, next); err != nil || done == nil {
 				return err
 			}
-			return tx.Pgx(func(p pgx.Tx) error {
-				_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, p, job)
-				if errors.Is(err, rivertype.ErrNotFound) { // an operator deleted it
-					return nil
-				}
-				return err
-			})
+			return tx.Pgx(func(p pgx.Tx) error { return done(ctx, p) })
 		})
 	})
 }

@@ -37,7 +37,7 @@ const (
 	softStop     = 10 * time.Second // for calls that are in the air; effects cut off are settled by whoever takes the run up
 	keepFailed   = 24 * time.Hour   // of River's jobs: what went wrong is worth a look
 	runWorkers   = 16
-	sideWorkers  = 4 // for each of events and care; below the pool's size, as a worker in a transaction may want a second connection
+	sideWorkers  = 4 // for care; below the pool's size, as a worker in a transaction may want a second connection
 	attempts     = 1 // the sweeper brings back what failed; River would do so in its own time
 	finishWithin = 5 * time.Second
 	finishTries  = 5
@@ -52,8 +52,8 @@ type Config struct {
 
 	Keep        Retention     // zero fields take DefaultRetention's
 	InsertOnly  bool          // adds jobs and works none, for processes that only serve the API
-	Workers     int           // activations at once; 16 unless given
-	SideWorkers int           // dispatches, and connections looked after, at once; 4 each unless given
+	Workers     int           // runs begun, and runs gone on with, at once; 16 each unless given
+	SideWorkers int           // connections looked after at once; 4 unless given
 	SoftStop    time.Duration // how long Stop lets jobs finish; 10 s unless given
 	SweepEvery  time.Duration // a second unless given
 	FetchPoll   time.Duration // how late a job may start whose notification was lost; 250 ms unless given
@@ -100,12 +100,12 @@ func (j *Jobs) riverConfig() *river.Config {
 		CompletedJobRetentionPeriod: j.cfg.Keep.Jobs, CancelledJobRetentionPeriod: j.cfg.Keep.Jobs, DiscardedJobRetentionPeriod: max(keepFailed, j.cfg.Keep.Jobs),
 	}
 	river.AddWorker(c.Workers, &activate{engine: j.cfg.Engine, log: j.cfg.Log})
-	river.AddWorker(c.Workers, &dispatch{engine: j.cfg.Engine})
+	river.AddWorker(c.Workers, &dispatch{engine: j.cfg.Engine, log: j.cfg.Log})
 	river.AddWorker(c.Workers, &care{engine: j.cfg.Engine, door: j.cfg.Door})
 	if !j.cfg.InsertOnly {
 		c.Queues = map[string]river.QueueConfig{
 			queueRuns:   {MaxWorkers: j.cfg.Workers},
-			queueEvents: {MaxWorkers: j.cfg.SideWorkers},
+			queueEvents: {MaxWorkers: j.cfg.Workers},
 			queueCare:   {MaxWorkers: j.cfg.SideWorkers},
 		}
 	}

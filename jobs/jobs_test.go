@@ -472,7 +472,7 @@ func TestStopLetsFinish(t *testing.T) {
 		t.Error(err)
 	}
 	var run, job string
-	if err := w.NewRaw("SELECT (SELECT state FROM runs), (SELECT string_agg(DISTINCT state::text, ' ') FROM river.river_job WHERE kind = 'activate')").Scan(t.Context(), &run, &job); err != nil ||
+	if err := w.NewRaw("SELECT (SELECT state FROM runs), (SELECT string_agg(DISTINCT state::text, ' ') FROM river.river_job WHERE kind = 'dispatch')").Scan(t.Context(), &run, &job); err != nil ||
 		run != flow.Succeeded || job != "completed" {
 		t.Errorf("run %s, job %s (%v)", run, job, err)
 	}

@@ -110,7 +110,7 @@ func (j *Journal) Called(_ context.Context, c connectors.Call) {
 }
 
 // Pace implements connectors.Journal: there is no hurry and no budget.
-func (j *Journal) Pace(ctx context.Context) error { return ctx.Err() }
+func (j *Journal) Pace(ctx context.Context, _ bool) error { return ctx.Err() }
 
 type writer struct {
 	j    *Journal

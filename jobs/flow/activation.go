@@ -24,8 +24,9 @@ type Activation struct {
 	subj  connectors.Occurrence
 
 	effects  map[string]*db.Effect // this run's live ones, by account and key
-	attempts []db.Attempt          // made and not saved yet
-	settled  []*db.Effect          // known to have happened and not saved yet
+	done     []*db.Step            // through, and not saved yet
+	attempts []db.Attempt          // made, likewise
+	settled  []*db.Effect          // known to have happened, likewise
 	pacers   map[db.ID]*pacer      // by vendor account
 	broken   error                 // why the run can never go on
 	stop     context.CancelCauseFunc
@@ -34,26 +35,29 @@ type Activation struct {
 // Run is the run as this worker last saw it.
 func (a *Activation) Run() db.Run { return a.run }
 
-// Lease takes a run for one activation. ok is false when another worker has it, or nothing is due. The context it
-// answers ends when the lease is lost. Call release when done, whatever came of it.
-func (e *Engine) Lease(ctx context.Context, org, id db.ID) (a *Activation, leased context.Context, release func(), ok bool, err error) {
+// Lease takes a run for one activation. It is nil when another worker has the run, or nothing is due.
+func (e *Engine) Lease(ctx context.Context, org, id db.ID) (*Activation, error) {
 	run, err := db.LeaseRun(ctx, e.DB, org, id, e.timing().Lease)
 	if errors.Is(err, db.ErrNotFound) {
-		return nil, nil, nil, false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil, nil, false, fmt.Errorf("leasing run %s: %w", id, err)
+		return nil, fmt.Errorf("leasing run %s: %w", id, err)
 	}
-	a = &Activation{e: e, run: run, pacers: map[db.ID]*pacer{}}
+	a, err := e.load(ctx, run)
+	if err != nil {
+		return nil, fmt.Errorf("loading run %s: %w", id, err)
+	}
+	return a, nil
+}
+
+// Hold keeps the lease until release is called. The context it answers ends when the lease is lost. Call it at once, and
+// release when done, whatever came of it.
+func (a *Activation) Hold(ctx context.Context) (leased context.Context, release func()) {
 	leased, a.stop = context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go a.renew(leased, done)
-	release = func() { a.stop(nil); <-done }
-	if err := a.load(leased); err != nil {
-		release()
-		return nil, nil, nil, false, fmt.Errorf("loading run %s: %w", id, err)
-	}
-	return a, leased, release, true, nil
+	return leased, func() { a.stop(nil); <-done }
 }
 
 // renew keeps the lease while the worker lives, and ends the context once the fence is old.
@@ -75,55 +79,65 @@ func (a *Activation) renew(ctx context.Context, done chan<- struct{}) {
 	}
 }
 
-func (a *Activation) load(ctx context.Context) error {
-	var err error
-	if a.plan, err = a.e.plan(ctx, a.e.DB, a.run.OrgID, a.run.FlowVersionID); err != nil {
-		return err
-	}
-	if a.steps, err = db.Steps(ctx, a.e.DB, a.run.OrgID, a.run.ID); err != nil {
-		return err
-	}
-	ids := []db.ID{a.run.ConnectionID}
-	for _, s := range a.steps {
-		ids = append(ids, s.ConnectionID)
-	}
-	if a.conns, err = db.ConnectionsOf(ctx, a.e.DB, a.run.OrgID, ids); err != nil {
-		return err
-	}
-	effects, err := db.RunEffects(ctx, a.e.DB, a.run.OrgID, a.run.ID)
-	if err != nil {
-		return err
-	}
-	a.effects = map[string]*db.Effect{}
+func (e *Engine) activation(run db.Run, p *plan, steps []db.Step, conns map[db.ID]db.Connection, effects []db.Effect) *Activation {
+	a := &Activation{e: e, run: run, plan: p, steps: steps, conns: conns, effects: map[string]*db.Effect{}, pacers: map[db.ID]*pacer{}}
 	for i := range effects {
 		a.effects[effects[i].VendorAccountID.String()+effects[i].Key] = &effects[i]
 	}
-	return a.bind(ctx)
+	return a
+}
+
+// load reads what a run needs to go on.
+func (e *Engine) load(ctx context.Context, run db.Run) (*Activation, error) {
+	p, err := e.plan(ctx, e.DB, run.OrgID, run.FlowVersionID)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := db.Steps(ctx, e.DB, run.OrgID, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	ids := []db.ID{run.ConnectionID}
+	for _, s := range steps {
+		ids = append(ids, s.ConnectionID)
+	}
+	conns, err := db.ConnectionsOf(ctx, e.DB, run.OrgID, ids)
+	if err != nil {
+		return nil, err
+	}
+	effects, err := db.RunEffects(ctx, e.DB, run.OrgID, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	a := e.activation(run, p, steps, conns, effects)
+	link, err := db.GetFlowLinkAny(ctx, e.DB, run.OrgID, run.FlowLinkID)
+	if err != nil {
+		return nil, err
+	}
+	body, err := db.EventBody(ctx, e.DB, run.OrgID, run.EventID, run.EventAt)
+	if errors.Is(err, db.ErrNotFound) {
+		a.broken = connectors.Errorf(connectors.Invalid, "the event's body is no longer kept")
+		return a, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the event's body: %w", err)
+	}
+	occ, err := decode(p.trigger, run.Source, body)
+	if err != nil {
+		a.broken = connectors.Errorf(connectors.Invalid, "the event cannot be read: %w", err)
+		return a, nil
+	}
+	return a, a.bind(link.Params, occ)
 }
 
 // bind makes what expressions read: the trigger's payload, earlier outputs, parameters, the run itself.
-func (a *Activation) bind(ctx context.Context) error {
-	link, err := db.GetFlowLinkAny(ctx, a.e.DB, a.run.OrgID, a.run.FlowLinkID)
-	if err != nil {
-		return err
-	}
+func (a *Activation) bind(params json.RawMessage, occ connectors.Occurrence) error {
 	var given map[string]any
-	if err := json.Unmarshal(link.Params, &given); err != nil {
+	if err := json.Unmarshal(params, &given); err != nil {
 		return err
 	}
-	body, err := db.EventBody(ctx, a.e.DB, a.run.OrgID, a.run.EventID, a.run.EventAt)
-	if errors.Is(err, db.ErrNotFound) {
-		a.broken = connectors.Errorf(connectors.Invalid, "the event's body is no longer kept")
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading the event's body: %w", err)
-	}
-	if a.subj, err = decode(a.plan.trigger, a.run.Source, body); err != nil {
-		a.broken = connectors.Errorf(connectors.Invalid, "the event cannot be read: %w", err)
-		return nil
-	}
-	payload, err := asJSON(a.subj.Payload)
+	a.subj = occ
+	payload, err := asJSON(occ.Payload)
 	if err != nil {
 		return err
 	}

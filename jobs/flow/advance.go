@@ -25,8 +25,9 @@ type Next struct {
 	refused       bool     // whose credentials the vendor refuses
 }
 
-// Advance takes the run's steps until it ends or must wait. Each step but the last commits as it goes. An error means
-// that nothing more may be written: the lease is lost, or the process is stopping.
+// Advance takes the run's steps until it ends or must wait. What a step has left is committed with the next write that is
+// sent, before anything else that takes time, or by Finish. An error means that nothing more may be written: the lease is
+// lost, or the process is stopping.
 func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
 	if a.run.State == Cancelling && !a.unsettled() {
 		return a.cancelled(), nil
@@ -60,9 +61,7 @@ func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
 		if i == len(a.steps)-1 {
 			return a.ended(s), nil
 		}
-		if err := a.commit(ctx, s); err != nil {
-			return Next{}, err
-		}
+		a.done = append(a.done, s)
 	}
 	return a.ended(nil), nil
 }

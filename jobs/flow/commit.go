@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tieline/connectors"
@@ -12,79 +13,106 @@ import (
 )
 
 // commit saves what is known now, while the run goes on.
-func (a *Activation) commit(ctx context.Context, s *db.Step) error {
-	if err := a.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return a.save(ctx, tx, s) }); err != nil {
+func (a *Activation) commit(ctx context.Context) error {
+	if err := a.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return a.save(ctx, tx, nil) }); err != nil {
 		return err
 	}
 	a.saved()
 	return nil
 }
 
-// save writes the step, what its effects left and the calls it made, under the run's fence, and tells the feed.
-// Call saved once the transaction is committed.
+// save writes the steps that are done and the one at hand, if any, with what their effects left and the calls they made,
+// under the run's fence, and tells the feed. Call saved once the transaction is committed.
 func (a *Activation) save(ctx context.Context, tx db.Tx, s *db.Step) error {
-	err := db.Touch(ctx, tx, &a.run)
+	steps := a.done
+	if s != nil {
+		steps = append(slices.Clip(steps), s)
+	}
+	return a.write(ctx, tx, db.Progress{Run: &a.run, Steps: steps, Told: a.told(steps)})
+}
+
+func (a *Activation) saved() { a.done, a.settled, a.attempts = nil, nil, nil }
+
+// told are the changes that steps tell of, while the run is as it was.
+func (a *Activation) told(steps []*db.Step) []db.Told {
+	out := make([]db.Told, len(steps))
+	for i, s := range steps {
+		out[i] = db.Told{State: a.run.State, Step: s.Key, StepState: s.State}
+	}
+	return out
+}
+
+// write writes progress with what has piled up since the last time.
+func (a *Activation) write(ctx context.Context, tx db.Tx, p db.Progress) error {
+	p.Attempts = a.attempts
+	err := db.SaveProgress(ctx, tx, p)
 	if errors.Is(err, db.ErrNotFound) {
 		return errFenced
 	}
 	if err != nil {
 		return err
 	}
-	if err := a.keep(ctx, tx, s); err != nil {
+	for _, ef := range a.settled {
+		if err := a.e.confirm(ctx, tx, ef); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirm writes that an effect happened, puts what it made into the slots it had claimed, and wakes who waited for them.
+func (e *Engine) confirm(ctx context.Context, tx db.Tx, ef *db.Effect) error {
+	slots, err := slotsOf(ef)
+	if err != nil {
 		return err
 	}
-	return db.Tell(ctx, tx, a.run, s)
+	woken, err := db.ConfirmEffect(ctx, tx, ef, slots)
+	if errors.Is(err, db.ErrConflict) {
+		err = e.fillEach(ctx, tx, ef, slots)
+	}
+	if err != nil {
+		return err
+	}
+	return e.queued(ctx, tx, woken...)
 }
 
-func (a *Activation) saved() { a.settled, a.attempts = nil, nil }
-
-// keep writes steps and what belongs to them.
-func (a *Activation) keep(ctx context.Context, tx db.Tx, steps ...*db.Step) error {
-	for _, s := range steps {
-		if s == nil {
-			continue
-		}
-		if err := db.SaveStep(ctx, tx, s); err != nil {
-			return err
-		}
+// slotsOf are the slots that an effect has claimed, with what it made.
+func slotsOf(ef *db.Effect) ([]db.Slot, error) {
+	if ef.Kind != string(connectors.CreateEffect) || ef.MappingID == (db.ID{}) {
+		return nil, nil
 	}
-	for _, ef := range a.settled {
-		if err := db.SettleEffect(ctx, tx, ef); err != nil {
-			return err
-		}
-		if ef.Kind == string(connectors.CreateEffect) {
-			if err := a.e.fill(ctx, tx, ef); err != nil {
-				return err
-			}
-		}
-	}
-	return db.AddAttempts(ctx, tx, a.attempts)
-}
-
-// fill puts what an effect made into the slots it had claimed, and wakes who waited for them.
-func (e *Engine) fill(ctx context.Context, tx db.Tx, ef *db.Effect) error {
 	var ref connectors.Ref
 	if err := json.Unmarshal(ef.Ref, &ref); err != nil {
-		return err
+		return nil, err
 	}
 	_, role, _ := splitCreateKey(ef.Key)
 	slots := []db.Slot{{Entity: ef.Entity, Role: role, ExternalID: ref.ID, Name: ref.Name, Attributes: ref.Attributes}}
 	for _, w := range ref.With {
 		slots = append(slots, db.Slot{Entity: w.Entity, Role: w.Role, ExternalID: w.ID, Name: ref.Name})
 	}
+	for i := range slots {
+		slots[i].OrgID, slots[i].VendorAccountID, slots[i].EffectID = ef.OrgID, ef.VendorAccountID, ef.ID
+	}
+	return slots, nil
+}
+
+// fillEach fills slots one by one when not all can be, and marks the effect.
+func (e *Engine) fillEach(ctx context.Context, tx db.Tx, ef *db.Effect, slots []db.Slot) error {
 	for _, s := range slots {
-		s.OrgID, s.VendorAccountID, s.EffectID = ef.OrgID, ef.VendorAccountID, ef.ID
-		if err := db.FillClaimed(ctx, tx, s); err != nil && !errors.Is(err, db.ErrConflict) {
+		err := db.FillClaimed(ctx, tx, s)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, db.ErrConflict) {
 			return err
-		} else if err != nil {
-			e.Log.WarnContext(ctx, "a record is mapped elsewhere already", "org", ef.OrgID, "effect", ef.ID, "entity", s.Entity, "id", s.ExternalID)
-			ef.State, ef.Error = EffectConflict, fmt.Sprintf("%s %s is linked to another record already", s.Entity, s.ExternalID)
-			if err := db.MarkConflict(ctx, tx, ef); err != nil {
-				return err
-			}
+		}
+		e.Log.WarnContext(ctx, "a record is mapped elsewhere already", "org", ef.OrgID, "effect", ef.ID, "entity", s.Entity, "id", s.ExternalID)
+		ef.State, ef.Error = EffectConflict, fmt.Sprintf("%s %s is linked to another record already", s.Entity, s.ExternalID)
+		if err := db.MarkConflict(ctx, tx, ef); err != nil {
+			return err
 		}
 	}
-	return e.wakeDependents(ctx, tx, ef.OrgID, ef.MappingID)
+	return nil
 }
 
 // Yield gives a run back that could not be brought to a stop in order, as when the process stops: another worker takes
@@ -101,23 +129,22 @@ func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) er
 		if err := db.LockLane(ctx, tx, a.run.FlowLinkID, a.run.Lane); err != nil {
 			return err
 		}
-	}
-	if err := a.hold(ctx, tx); err != nil {
-		return err
-	}
-	n, err := a.lookAgain(ctx, tx, n)
-	if err != nil {
-		return err
+	} else {
+		if err := a.hold(ctx, tx); err != nil {
+			return err
+		}
+		var err error
+		if n, err = a.lookAgain(ctx, tx, n); err != nil {
+			return err
+		}
 	}
 	r := a.run
 	e.apply(&r, n)
-	if err := db.SaveRun(ctx, tx, &r); err != nil {
-		return err
+	last := db.Told{State: r.State, WaitingReason: r.WaitingReason, WakeAt: r.WakeAt}
+	if n.step != nil {
+		last.Step, last.StepState = n.step.Key, n.step.State
 	}
-	if err := a.keep(ctx, tx, a.changed(n)...); err != nil {
-		return err
-	}
-	if err := db.Tell(ctx, tx, r, n.step); err != nil {
+	if err := a.write(ctx, tx, db.Progress{Run: &r, Leaves: true, Steps: append(slices.Clip(a.done), a.changed(n)...), Told: append(a.told(a.done), last)}); err != nil {
 		return err
 	}
 	if !over {
@@ -171,7 +198,10 @@ func (e *Engine) apply(r *db.Run, n Next) {
 }
 
 func (a *Activation) changed(n Next) []*db.Step {
-	if !n.all {
+	switch {
+	case !n.all && n.step == nil:
+		return nil
+	case !n.all:
 		return []*db.Step{n.step}
 	}
 	all := make([]*db.Step, len(a.steps))

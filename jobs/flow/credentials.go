@@ -159,4 +159,4 @@ func (readOnly) Adopt(context.Context, connectors.Intent, connectors.Ref) (conne
 	return connectors.Ref{}, connectors.ErrWriteOutsideEffect
 }
 func (readOnly) Called(context.Context, connectors.Call) {}
-func (readOnly) Pace(ctx context.Context) error          { return ctx.Err() }
+func (readOnly) Pace(ctx context.Context, _ bool) error  { return ctx.Err() }

@@ -17,49 +17,54 @@ const skew = 5 * time.Second
 
 // Dispatch turns a stored event into runs: one for each enabled link of its trigger. Doing it twice changes nothing.
 func (e *Engine) Dispatch(ctx context.Context, org, id db.ID) error {
-	ev, err := db.GetEvent(ctx, e.DB, org, id)
-	if err != nil || !ev.DispatchedAt.IsZero() {
-		return err
-	}
-	conns, err := db.ConnectionsOf(ctx, e.DB, org, []db.ID{ev.ConnectionID})
-	if err != nil {
-		return err
-	}
-	conn := conns[ev.ConnectionID]
-	occ, err := e.occurrence(ctx, conn, ev)
-	if err != nil && !errors.Is(err, errUnreadable) {
-		return err // a passing fault, or a process that is older than the trigger: the event is due again
-	}
-	if err != nil {
-		e.Log.WarnContext(ctx, "an event cannot be read", "org", org, "event", id, "error", err)
-		return db.EventUnreadable(ctx, e.DB, org, id, text(err.Error()))
-	}
-	return e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+	_, err := e.dispatch(ctx, org, id, 0)
+	return err
+}
+
+// TakeUp is Dispatch by a worker, who gets the first of the runs that can begin at once, leased. The others are queued.
+// It answers nil when there is none.
+func (e *Engine) TakeUp(ctx context.Context, org, id db.ID) (*Activation, error) {
+	return e.dispatch(ctx, org, id, e.timing().Lease)
+}
+
+func (e *Engine) dispatch(ctx context.Context, org, id db.ID, lease time.Duration) (first *Activation, err error) {
+	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		ev, err := db.LockEvent(ctx, tx, org, id)
 		if err != nil || !ev.DispatchedAt.IsZero() {
 			return err
 		}
-		return e.dispatch(ctx, tx, ev, conn, occ)
+		occ, err := e.occurrence(ev)
+		if errors.Is(err, errUnreadable) {
+			e.Log.WarnContext(ctx, "an event cannot be read", "org", org, "event", id, "error", err)
+			return db.EventUnreadable(ctx, tx, org, id, text(err.Error()))
+		}
+		if err != nil {
+			return err // this process is older than the trigger: the event is due again
+		}
+		d := &dispatching{e: e, tx: tx, ev: ev, occ: occ, lease: lease}
+		err = d.run(ctx)
+		first = d.first
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return first, nil
 }
 
-func (e *Engine) occurrence(ctx context.Context, conn db.Connection, ev db.Event) (connectors.Occurrence, error) {
-	app, ok := e.Apps.App(conn.App)
+func (e *Engine) occurrence(ev db.Stored) (connectors.Occurrence, error) {
+	app, ok := e.Apps.App(ev.App)
 	if !ok {
-		return connectors.Occurrence{}, fmt.Errorf("no connector for app %q", conn.App)
+		return connectors.Occurrence{}, fmt.Errorf("no connector for app %q", ev.App)
 	}
 	t, ok := app.Trigger(ev.Trigger)
 	if !ok {
-		return connectors.Occurrence{}, fmt.Errorf("app %s has no trigger %q", conn.App, ev.Trigger)
+		return connectors.Occurrence{}, fmt.Errorf("app %s has no trigger %q", ev.App, ev.Trigger)
 	}
-	body, err := db.EventBody(ctx, e.DB, ev.OrgID, ev.ID, ev.ReceivedAt)
-	if errors.Is(err, db.ErrNotFound) {
+	if ev.Body == nil {
 		return connectors.Occurrence{}, fmt.Errorf("%w: its body is no longer kept", errUnreadable)
 	}
-	if err != nil {
-		return connectors.Occurrence{}, err
-	}
-	occ, err := decode(t, ev.Source, body)
+	occ, err := decode(t, ev.Source, ev.Body)
 	if err != nil {
 		return occ, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
@@ -79,152 +84,173 @@ func (e *Engine) occurrence(ctx context.Context, conn db.Connection, ev db.Event
 // errUnreadable says that an event can never be dispatched, by whatever process.
 var errUnreadable = errors.New("the event cannot be read")
 
-func (e *Engine) dispatch(ctx context.Context, tx db.Tx, ev db.Event, conn db.Connection, occ connectors.Occurrence) error {
-	cause, err := e.cause(ctx, tx, ev, conn, occ)
-	if err != nil {
+// dispatching is one event being turned into runs, in a transaction.
+type dispatching struct {
+	e     *Engine
+	tx    db.Tx
+	ev    db.Stored
+	occ   connectors.Occurrence
+	lease time.Duration // for the first run that can begin at once; 0 when none is wanted
+
+	cause   *db.Effect // when it is an echo
+	mapping db.ID      // of its record
+	conns   map[db.ID]db.Connection
+	first   *Activation
+}
+
+func (d *dispatching) run(ctx context.Context) (err error) {
+	if d.cause, err = d.e.cause(ctx, d.tx, d.ev, d.occ); err != nil {
 		return err
 	}
-	if cause != nil {
-		ev.EchoOf = cause.ID
-		if err := e.confirmByEcho(ctx, tx, cause, conn, occ); err != nil {
+	if d.cause != nil {
+		d.ev.EchoOf = d.cause.ID
+		if err := d.e.confirmByEcho(ctx, d.tx, d.cause, d.occ); err != nil {
 			return err
 		}
 	}
-	ev.Entity, ev.RecordID, ev.RecordName = occ.Record.Entity, occ.Record.ID, occ.Record.Name
-	links, err := db.EnabledLinks(ctx, tx, ev.OrgID, conn.ID, ev.Trigger, ev.FlowLinkID)
+	d.ev.Entity, d.ev.RecordID, d.ev.RecordName = d.occ.Record.Entity, d.occ.Record.ID, d.occ.Record.Name
+	links, err := db.EnabledLinks(ctx, d.tx, d.ev.OrgID, d.ev.ConnectionID, d.ev.Trigger, d.ev.FlowLinkID)
 	if err != nil {
 		return err
 	}
-	var mapping db.ID
 	if len(links) > 0 {
-		if mapping, err = e.mapRecord(ctx, tx, ev, conn, occ, cause); err != nil {
+		if err := d.mapRecord(ctx); err != nil {
+			return err
+		}
+		if err := d.open(ctx, links); err != nil {
 			return err
 		}
 	}
 	for _, link := range links {
-		if err := e.dispatchTo(ctx, tx, link, ev, conn, occ, cause, mapping); err != nil {
+		if err := d.to(ctx, link); err != nil {
 			return err
 		}
 	}
-	return db.EventDispatched(ctx, tx, ev)
+	return db.EventDispatched(ctx, d.tx, d.ev.Event)
 }
 
 // mapRecord finds the mapping of the event's record, and makes it when it is new. An echo brings its effect's.
-func (e *Engine) mapRecord(ctx context.Context, tx db.Tx, ev db.Event, conn db.Connection, occ connectors.Occurrence, cause *db.Effect) (db.ID, error) {
-	if cause != nil && cause.MappingID != (db.ID{}) {
-		return cause.MappingID, nil
+func (d *dispatching) mapRecord(ctx context.Context) (err error) {
+	if d.cause != nil && d.cause.MappingID != (db.ID{}) {
+		d.mapping = d.cause.MappingID
+		return nil
 	}
-	slot, err := db.MapRecord(ctx, tx, db.Slot{
-		OrgID: ev.OrgID, VendorAccountID: conn.VendorAccountID, Entity: occ.Record.Entity, ExternalID: occ.Record.ID,
+	ev, occ := d.ev, d.occ
+	d.mapping, err = db.MapRecord(ctx, d.tx, db.Slot{
+		OrgID: ev.OrgID, VendorAccountID: ev.VendorAccountID, Entity: occ.Record.Entity, ExternalID: occ.Record.ID,
 		Name: occ.Record.Name, EventID: ev.ID,
 	})
 	if err != nil || occ.Parent == nil {
-		return slot.MappingID, err
+		return err
 	}
-	parent, err := db.SlotByExternalID(ctx, tx, ev.OrgID, conn.VendorAccountID, occ.Parent.Entity, occ.Parent.ID)
+	parent, err := db.SlotByExternalID(ctx, d.tx, ev.OrgID, ev.VendorAccountID, occ.Parent.Entity, occ.Parent.ID)
 	if err == nil {
-		return slot.MappingID, db.SetParent(ctx, tx, ev.OrgID, slot.MappingID, parent.MappingID)
+		return db.SetParent(ctx, d.tx, ev.OrgID, d.mapping, parent.MappingID)
 	}
 	if !errors.Is(err, db.ErrNotFound) {
-		return slot.MappingID, err
+		return err
 	}
 	// The first account of its customer: they share a mapping, and later accounts point to it.
-	made, err := db.FillSlot(ctx, tx, db.Slot{
-		OrgID: ev.OrgID, MappingID: slot.MappingID, VendorAccountID: conn.VendorAccountID, Entity: occ.Parent.Entity, ExternalID: occ.Parent.ID,
+	made, err := db.FillSlot(ctx, d.tx, db.Slot{
+		OrgID: ev.OrgID, MappingID: d.mapping, VendorAccountID: ev.VendorAccountID, Entity: occ.Parent.Entity, ExternalID: occ.Parent.ID,
 		Name: occ.Parent.Name, EventID: ev.ID,
 	})
 	if err != nil || made {
-		return slot.MappingID, err
+		return err
 	}
 	// Another of its accounts was first; now that we have waited for it, its row shows.
-	parent, err = db.SlotByExternalID(ctx, tx, ev.OrgID, conn.VendorAccountID, occ.Parent.Entity, occ.Parent.ID)
+	parent, err = db.SlotByExternalID(ctx, d.tx, ev.OrgID, ev.VendorAccountID, occ.Parent.Entity, occ.Parent.ID)
 	if errors.Is(err, db.ErrNotFound) {
-		return slot.MappingID, nil // this mapping belongs to another customer already
+		return nil // this mapping belongs to another customer already
 	}
-	if err != nil {
-		return slot.MappingID, err
-	}
-	return slot.MappingID, db.SetParent(ctx, tx, ev.OrgID, slot.MappingID, parent.MappingID)
-}
-
-func (e *Engine) dispatchTo(ctx context.Context, tx db.Tx, link db.FlowLink, ev db.Event, conn db.Connection, occ connectors.Occurrence, cause *db.Effect, mapping db.ID) error {
-	out := db.EventOutcome{OrgID: ev.OrgID, EventID: ev.ID, FlowLinkID: link.ID, Outcome: OutcomeRun}
-	if ev.Source == FromCatchUp && ev.VendorAt.Before(link.EnabledAt.Add(-skew)) {
-		out.Outcome, out.Reason = OutcomeIgnored, "It happened before the link was enabled."
-		return db.AddOutcome(ctx, tx, out)
-	}
-	version, err := db.NewestVersion(ctx, tx, ev.OrgID, link.FlowID)
 	if err != nil {
 		return err
 	}
-	p, err := e.plan(ctx, tx, ev.OrgID, version.ID)
+	return db.SetParent(ctx, d.tx, ev.OrgID, d.mapping, parent.MappingID)
+}
+
+// open reads the connections that the links' runs use.
+func (d *dispatching) open(ctx context.Context, links []db.BoundLink) (err error) {
+	ids := []db.ID{d.ev.ConnectionID}
+	for _, l := range links {
+		for _, id := range l.Connections {
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	d.conns, err = db.OpenedConnections(ctx, d.tx, d.ev.OrgID, ids)
+	return err
+}
+
+// to makes the run of one link, or notes why there is none.
+func (d *dispatching) to(ctx context.Context, link db.BoundLink) error {
+	if err := db.LinkSawEvent(ctx, d.tx, link.FlowLink); err != nil {
+		return err
+	}
+	ev, occ := d.ev, d.occ
+	out := db.EventOutcome{OrgID: ev.OrgID, EventID: ev.ID, FlowLinkID: link.ID}
+	if ev.Source == FromCatchUp && ev.VendorAt.Before(link.EnabledAt.Add(-skew)) {
+		out.Outcome, out.Reason = OutcomeIgnored, "It happened before the link was enabled."
+		return db.AddOutcome(ctx, d.tx, out)
+	}
+	p, err := d.e.plan(ctx, d.tx, ev.OrgID, link.VersionID)
 	if err != nil {
 		return err
 	}
 	run := db.Run{
-		OrgID: ev.OrgID, ID: db.NewID(), FlowID: link.FlowID, FlowVersionID: version.ID, FlowLinkID: link.ID, ConnectionID: conn.ID,
+		OrgID: ev.OrgID, ID: db.NewID(), FlowID: link.FlowID, FlowVersionID: link.VersionID, FlowLinkID: link.ID, ConnectionID: ev.ConnectionID,
 		EventID: ev.ID, EventAt: ev.ReceivedAt, Source: ev.Source, BusinessKey: occ.BusinessKey,
 		Lane: occ.Record.Entity + "/" + occ.Record.ID, Entity: occ.Record.Entity, RecordID: occ.Record.ID, RecordName: occ.Record.Name,
-		VendorAt: ev.VendorAt, MappingID: mapping, State: Queued, Version: 1, Chain: []db.ID{}, DueAt: time.Now().Add(10 * time.Second),
+		VendorAt: ev.VendorAt, MappingID: d.mapping, State: Queued, Chain: []db.ID{},
 	}
-	if cause != nil {
-		run.EchoOf, run.Chain = cause.ID, cause.Chain
+	if d.cause != nil {
+		run.EchoOf, run.Chain = d.cause.ID, d.cause.Chain
 	}
-	steps, err := e.newSteps(ctx, tx, run, p)
+	steps, err := d.steps(run, p, link)
 	if err != nil {
 		return err
 	}
-	if err := db.LockLane(ctx, tx, link.ID, run.Lane); err != nil {
+	if err := db.LockLane(ctx, d.tx, link.ID, run.Lane); err != nil {
 		return err
 	}
+	lease := time.Duration(0)
 	if suppressed(steps) {
-		run.State, run.DueAt, run.StartedAt, run.EndedAt = Suppressed, time.Time{}, time.Now(), time.Now()
-	} else if busy, err := db.LaneBusy(ctx, tx, ev.OrgID, link.ID, run.Lane); err != nil {
+		run.State, run.StartedAt, run.EndedAt = Suppressed, time.Now(), time.Now()
+	} else if busy, err := db.LaneBusy(ctx, d.tx, ev.OrgID, link.ID, run.Lane); err != nil {
 		return err
 	} else if busy {
-		run.State, run.WaitingReason, run.DueAt = Waiting, ForLane, time.Time{}
+		run.State, run.WaitingReason = Waiting, ForLane
+	} else if d.lease > 0 && d.first == nil {
+		run.State, run.StartedAt, lease = Running, time.Now(), d.lease
 	}
-	made, err := db.AddRun(ctx, tx, &run, steps)
-	if err != nil {
+	made, err := db.StartRun(ctx, d.tx, &run, steps, lease)
+	switch {
+	case err != nil:
 		return err
-	}
-	if !made {
+	case !made:
 		out.Outcome, out.Reason = OutcomeDuplicate, "The same change has a run already."
-		if out.RunID, err = db.RunOf(ctx, tx, ev.OrgID, link.ID, run.BusinessKey); err != nil {
+		if out.RunID, err = db.RunOf(ctx, d.tx, ev.OrgID, link.ID, run.BusinessKey); err != nil {
 			return err
 		}
-		return db.AddOutcome(ctx, tx, out)
+		return db.AddOutcome(ctx, d.tx, out)
+	case lease > 0:
+		a := d.e.activation(run, p, steps, d.conns, nil)
+		d.first = a
+		return a.bind(link.Params, occ)
+	case run.State == Queued:
+		return d.e.Queue.Add(ctx, d.tx, Task{Activate, run.OrgID, run.ID})
+	case run.State == Suppressed:
+		d.e.ended(run)
 	}
-	out.RunID = run.ID
-	if err := db.AddOutcome(ctx, tx, out); err != nil {
-		return err
-	}
-	switch run.State {
-	case Queued:
-		return e.queued(ctx, tx, run)
-	case Suppressed:
-		e.ended(run)
-	}
-	return db.Tell(ctx, tx, run, nil)
+	return nil
 }
 
-// newSteps are the steps of a new run. In one started by an echo, those whose target the change came through are done.
-func (e *Engine) newSteps(ctx context.Context, tx db.Tx, run db.Run, p *plan) ([]db.Step, error) {
-	chosen, err := db.FlowLinkSteps(ctx, tx, run.OrgID, run.FlowLinkID)
-	if err != nil {
-		return nil, err
-	}
-	ids, byStep := []db.ID{}, map[string]db.ID{}
-	for _, c := range chosen {
-		ids, byStep[c.Step] = append(ids, c.ConnectionID), c.ConnectionID
-	}
-	conns, err := db.ConnectionsOf(ctx, tx, run.OrgID, ids)
-	if err != nil {
-		return nil, err
-	}
+// steps are the steps of a new run. In one started by an echo, those whose target the change came through are done.
+func (d *dispatching) steps(run db.Run, p *plan, link db.BoundLink) ([]db.Step, error) {
 	steps := make([]db.Step, len(p.steps))
 	for i, ps := range p.steps {
-		conn, ok := conns[byStep[ps.Key]]
+		conn, ok := d.conns[link.Connections[ps.Key]]
 		if !ok {
 			return nil, fmt.Errorf("flow link %s has no connection for step %q", run.FlowLinkID, ps.Key)
 		}

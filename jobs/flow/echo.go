@@ -12,7 +12,7 @@ import (
 // cause finds the effect of ours that an event reports, or nil when it is news. An idempotency key, or the mark we leave
 // in a record, must be that of an effect; a record's creation must resolve, by its mapping or by the id we chose for it,
 // to the CREATE that made it. A prefix alone proves nothing: a staging copy may share the vendor account.
-func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Event, conn db.Connection, occ connectors.Occurrence) (*db.Effect, error) {
+func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Stored, occ connectors.Occurrence) (*db.Effect, error) {
 	if ev.Source == FromHand || ev.Source == FromSchedule {
 		return nil, nil
 	}
@@ -22,7 +22,7 @@ func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Event, conn db.Conne
 			continue
 		}
 		ef, err := db.GetEffect(ctx, tx, ev.OrgID, id)
-		if err == nil && ef.VendorAccountID == conn.VendorAccountID {
+		if err == nil && ef.VendorAccountID == ev.VendorAccountID {
 			return &ef, nil
 		}
 		if err != nil && !errors.Is(err, db.ErrNotFound) {
@@ -34,7 +34,7 @@ func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Event, conn db.Conne
 	}
 	// What names another cause, or lacks the mark that our writes leave, may be ours only when we know that we made it.
 	stranger := occ.Cause.IdempotencyKey != "" || occ.Cause.Mark != "" || occ.Cause.Unmarked
-	ef, err := db.CreatorOf(ctx, tx, ev.OrgID, conn.VendorAccountID, occ.Record.Entity, occ.Record.ID, !stranger)
+	ef, err := db.CreatorOf(ctx, tx, ev.OrgID, ev.VendorAccountID, occ.Record.Entity, occ.Record.ID, !stranger)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, nil
 	}
@@ -43,7 +43,7 @@ func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Event, conn db.Conne
 
 // confirmByEcho takes the vendor's own event for the answer that may have been lost: it confirms the effect, fills its
 // slots, and wakes the run that was about to look.
-func (e *Engine) confirmByEcho(ctx context.Context, tx db.Tx, ef *db.Effect, conn db.Connection, occ connectors.Occurrence) error {
+func (e *Engine) confirmByEcho(ctx context.Context, tx db.Tx, ef *db.Effect, occ connectors.Occurrence) error {
 	if ef.Kind != string(connectors.CreateEffect) || !occ.Cause.Creation || ef.RunID == (db.ID{}) {
 		return nil
 	}
@@ -70,10 +70,7 @@ func (e *Engine) confirmByEcho(ctx context.Context, tx db.Tx, ef *db.Effect, con
 		return err
 	}
 	ef.State, ef.ExternalID, ef.Ref, ef.Request, ef.ErrorKind, ef.Error = EffectConfirmed, ref.ID, raw, nil, "", ""
-	if err := db.SettleEffect(ctx, tx, ef); err != nil {
-		return err
-	}
-	if err := e.fill(ctx, tx, ef); err != nil {
+	if err := e.confirm(ctx, tx, ef); err != nil {
 		return err
 	}
 	woken, err := db.WakeRuns(ctx, tx, "org_id = ? AND id = ? AND waiting_reason IN ('RETRY', 'PERSON')", ef.OrgID, ef.RunID)

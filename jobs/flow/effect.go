@@ -309,28 +309,18 @@ func (w *writer) commit(ctx context.Context, tx db.Tx) error {
 			return errCancelled
 		}
 	}
-	err := db.SendEffect(ctx, tx, w.ef, w.j.app.Timeout, w.insert)
-	if errors.Is(err, db.ErrNotFound) || db.IsUnique(err, "effects_key") {
-		return errClaimed
-	}
-	if err != nil || !w.insert || a == nil {
-		return err
-	}
-	a.effects[w.ef.VendorAccountID.String()+w.ef.Key] = w.ef
-	if w.in.Kind != connectors.CreateEffect {
-		return nil
-	}
-	slots := make([]db.Slot, len(w.in.Slots))
-	for i, s := range w.in.Slots {
-		slots[i] = db.Slot{
-			OrgID: w.ef.OrgID, MappingID: w.ef.MappingID, VendorAccountID: w.ef.VendorAccountID, Entity: s.Entity, Role: s.Role,
-			OwnID: s.ID, Attributes: map[string]string{}, EffectID: w.ef.ID, EventID: a.run.EventID, RunID: a.run.ID, Step: w.j.step.Key,
+	var slots []db.Slot
+	if w.insert && a != nil && w.in.Kind == connectors.CreateEffect {
+		for _, s := range w.in.Slots {
+			slots = append(slots, db.Slot{MappingID: w.ef.MappingID, Entity: s.Entity, Role: s.Role, OwnID: s.ID, EventID: a.run.EventID})
 		}
 	}
-	free, err := db.ClaimSlots(ctx, tx, slots)
-	if err == nil && !free {
-		delete(a.effects, w.ef.VendorAccountID.String()+w.ef.Key)
-		err = errClaimed
+	err := db.SendEffect(ctx, tx, w.ef, w.j.app.Timeout, w.insert, slots)
+	if errors.Is(err, db.ErrNotFound) || errors.Is(err, db.ErrConflict) || db.IsUnique(err, "effects_key") {
+		return errClaimed
+	}
+	if err == nil && w.insert && a != nil {
+		a.effects[w.ef.VendorAccountID.String()+w.ef.Key] = w.ef
 	}
 	return err
 }

@@ -173,8 +173,12 @@ func (w *world) worker(ctx context.Context) {
 		var events, runs []db.ID
 		_ = w.db.NewRaw("SELECT id FROM events WHERE dispatched_at IS NULL ORDER BY id LIMIT 5").Scan(ctx, &events)
 		for _, id := range events {
-			if err := w.engine.Dispatch(ctx, w.org, id); err != nil && ctx.Err() == nil {
+			first, err := w.engine.TakeUp(ctx, w.org, id)
+			if err != nil && ctx.Err() == nil {
 				w.t.Errorf("dispatch: %v", err)
+			}
+			if first != nil {
+				w.carry(ctx, first)
 			}
 		}
 		_ = w.db.NewRaw(`SELECT id FROM runs WHERE state = 'QUEUED' OR (state = 'WAITING' AND wake_at <= now())
@@ -189,20 +193,24 @@ func (w *world) worker(ctx context.Context) {
 }
 
 func (w *world) activate(ctx context.Context, id db.ID) {
-	a, leased, release, ok, err := w.engine.Lease(ctx, w.org, id)
-	if err != nil || !ok {
-		if err != nil && ctx.Err() == nil {
-			w.t.Errorf("lease: %v", err)
-		}
-		return
+	a, err := w.engine.Lease(ctx, w.org, id)
+	if err != nil && ctx.Err() == nil {
+		w.t.Errorf("lease: %v", err)
 	}
+	if a != nil {
+		w.carry(ctx, a)
+	}
+}
+
+func (w *world) carry(ctx context.Context, a *flow.Activation) {
+	leased, release := a.Hold(ctx)
 	defer release()
 	next, err := w.engine.Advance(leased, a)
 	if err == nil {
 		err = w.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return w.engine.Finish(ctx, tx, a, next) })
 	}
 	if err != nil && ctx.Err() == nil {
-		w.t.Errorf("activation of %s: %v", id, err)
+		w.t.Errorf("activation of %s: %v", a.Run().ID, err)
 	}
 }
 

@@ -40,8 +40,19 @@ func (e *Engine) connectionJournal(conn db.Connection) *journal {
 	return &journal{e: e, conn: conn, app: app, pace: pace}
 }
 
-// Pace implements connectors.Journal.
-func (j *journal) Pace(ctx context.Context) error { return j.pace.wait(ctx) }
+// Pace implements connectors.Journal. What is done is committed before a pause, and before a call without a commit of its own.
+func (j *journal) Pace(ctx context.Context, write bool) error {
+	d, err := j.pace.draw(ctx)
+	if err != nil {
+		return err
+	}
+	if (d > 0 || !write) && j.a != nil && len(j.a.done) > 0 {
+		if err := j.a.commit(ctx); err != nil {
+			return err
+		}
+	}
+	return sleep(ctx, d)
+}
 
 // Called implements connectors.Journal. What a status means is the connector's to say, so it shows on the step.
 func (j *journal) Called(_ context.Context, c connectors.Call) {

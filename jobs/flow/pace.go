@@ -51,15 +51,24 @@ func (a *Activation) reserve(s *db.Step) {
 
 func (p *pacer) every() time.Duration { return time.Duration(float64(time.Second) / p.rate.PerSecond) }
 
-// wait lets a call start. When the first call's start is further away than a worker should sleep, the run waits instead,
-// and the start stays reserved for it. The calls that follow are drawn and go on: a run that parked between two of its
-// calls would have to make the first again, and a long queue would never get shorter.
+// wait lets a call start.
 func (p *pacer) wait(ctx context.Context) error {
+	d, err := p.draw(ctx)
+	if err != nil {
+		return err
+	}
+	return sleep(ctx, d)
+}
+
+// draw takes the next call, and says how far away its start is. When the first call's is further away than a worker should
+// sleep, the run waits instead, and the start stays reserved for it. The calls that follow are drawn and go on: a run that
+// parked between two of its calls would have to make the first again, and a long queue would never get shorter.
+func (p *pacer) draw(ctx context.Context) (time.Duration, error) {
 	start, now := p.reserved, time.Now()
 	if start.IsZero() {
 		var err error
 		if start, now, err = db.DrawCall(ctx, p.e.DB, p.account.OrgID, p.account.ID, p.every(), max(p.rate.Burst, 1)); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	d := start.Sub(now)
@@ -68,9 +77,13 @@ func (p *pacer) wait(ctx context.Context) error {
 		d = min(d, p.every())
 	case !p.patient && d > p.e.timing().Pause:
 		p.reserved = start
-		return &errWait{reason: ForRate, for_: d, why: "the vendor's budget of calls is used up until then"}
+		return 0, &errWait{reason: ForRate, for_: d, why: "the vendor's budget of calls is used up until then"}
 	}
 	p.reserved, p.begun = time.Time{}, true
+	return d, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}

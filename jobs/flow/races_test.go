@@ -28,11 +28,12 @@ func (w *world) tuned(change func(*connectors.Connector)) {
 
 func (w *world) lease(id db.ID) (*flow.Activation, context.Context, func()) {
 	w.t.Helper()
-	a, ctx, release, ok, err := w.engine.Lease(w.t.Context(), w.org, id)
+	a, err := w.engine.Lease(w.t.Context(), w.org, id)
 	must(w.t, err)
-	if !ok {
+	if a == nil {
 		w.t.Fatal("the run could not be leased")
 	}
+	ctx, release := a.Hold(w.t.Context())
 	return a, ctx, release
 }
 
@@ -234,7 +235,7 @@ func TestCancelKnowsOfUnknown(t *testing.T) {
 	w.account("acme")
 	w.read()
 	w.until("a run that waits", "SELECT count(*) = 1 FROM runs WHERE waiting_reason = 'RATE'")
-	_, err := w.db.NewRaw("UPDATE vendor_accounts SET tat = '-infinity'").Exec(t.Context())
+	_, err := w.db.NewRaw("UPDATE budgets SET tat = '-infinity'").Exec(t.Context())
 	must(t, err)
 	if r := w.told(w.engine.Cancel); r.State != flow.Cancelling {
 		t.Errorf("cancelled at once, as %s", r.State)

@@ -87,8 +87,10 @@ func (e *Engine) dispatchPending(ctx context.Context, conn db.Connection, trigge
 		return err
 	}
 	for _, id := range pending {
-		if err := e.Dispatch(ctx, conn.OrgID, id); err != nil {
+		if err := e.Dispatch(ctx, conn.OrgID, id); ctx.Err() != nil {
 			return err
+		} else if err != nil { // it is due again, and no reason to keep a link from being enabled
+			e.Log.WarnContext(ctx, "an event could not be dispatched", "org", conn.OrgID, "event", id, "error", err)
 		}
 	}
 	return nil
@@ -251,4 +253,4 @@ type caller struct {
 	pace *pacer
 }
 
-func (c *caller) Pace(ctx context.Context) error { return c.pace.wait(ctx) }
+func (c *caller) Pace(ctx context.Context, _ bool) error { return c.pace.wait(ctx) }

@@ -1,0 +1,125 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The statements that every event and every step needs go to Postgres by pgx, prepared: their text is always the same, so
+// they are parsed and planned once per connection, which costs more than running them. All others are bun's.
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// many runs a prepared statement and reads its rows into structs like bun's models: a column into the field of its name,
+// underscores aside, NULL as the zero value. A column without a field is one that a newer version has added.
+func many[T any](ctx context.Context, q querier, sql string, args ...any) ([]T, error) {
+	rows, err := q.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheStatement}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		var row T
+		if err := scan(rows, reflect.ValueOf(&row).Elem()); err != nil {
+			return nil, err
+		}
+		out = append(out, row)
+	}
+	return out, rows.Err()
+}
+
+// one is many for a statement that answers one row, or none: ErrNotFound.
+func one[T any](ctx context.Context, q querier, sql string, args ...any) (T, error) {
+	rows, err := many[T](ctx, q, sql, args...)
+	if err == nil && len(rows) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return rows[0], nil
+}
+
+// in is one within a transaction.
+func in[T any](ctx context.Context, tx Tx, sql string, args ...any) (row T, err error) {
+	err = tx.Pgx(func(p pgx.Tx) error {
+		row, err = one[T](ctx, p, sql, args...)
+		return err
+	})
+	return row, err
+}
+
+// manyIn is many within a transaction.
+func manyIn[T any](ctx context.Context, tx Tx, sql string, args ...any) (rows []T, err error) {
+	err = tx.Pgx(func(p pgx.Tx) error {
+		rows, err = many[T](ctx, p, sql, args...)
+		return err
+	})
+	return rows, err
+}
+
+// run runs a prepared statement that answers nothing, within a transaction.
+func run(ctx context.Context, tx Tx, sql string, args ...any) error {
+	return tx.Pgx(func(p pgx.Tx) error {
+		_, err := p.Exec(ctx, sql, append([]any{pgx.QueryExecModeCacheStatement}, args...)...)
+		return err
+	})
+}
+
+func scan(rows pgx.Rows, row reflect.Value) error {
+	types, columns := rows.Conn().TypeMap(), rows.FieldDescriptions()
+	fields := fieldsOf(row.Type())
+	for i, raw := range rows.RawValues() {
+		at, ok := fields[columns[i].Name]
+		if raw == nil || !ok {
+			continue
+		}
+		if err := types.Scan(columns[i].DataTypeOID, columns[i].Format, raw, row.FieldByIndex(at).Addr().Interface()); err != nil {
+			return fmt.Errorf("reading column %s: %w", columns[i].Name, err)
+		}
+	}
+	return nil
+}
+
+var fieldsByType sync.Map // reflect.Type → map[string][]int
+
+// fieldsOf finds the fields of a struct by the names of their columns.
+func fieldsOf(t reflect.Type) map[string][]int {
+	if known, ok := fieldsByType.Load(t); ok {
+		return known.(map[string][]int)
+	}
+	fields := map[string][]int{}
+	for _, f := range reflect.VisibleFields(t) {
+		if f.IsExported() && !f.Anonymous {
+			fields[column(f)] = f.Index
+		}
+	}
+	fieldsByType.Store(t, fields)
+	return fields
+}
+
+// column is the column of a field: the one its bun tag names, else its name with underscores.
+func column(f reflect.StructField) string {
+	if name, _, _ := strings.Cut(f.Tag.Get("bun"), ","); name != "" && !strings.Contains(name, ":") {
+		return name
+	}
+	var out strings.Builder
+	for i, r := range f.Name {
+		upper := r >= 'A' && r <= 'Z'
+		if upper && i > 0 && (f.Name[i-1] < 'A' || f.Name[i-1] > 'Z') {
+			out.WriteByte('_')
+		}
+		out.WriteRune(r | 0x20) // field names are ASCII letters
+	}
+	return out.String()
+}
