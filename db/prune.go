@@ -33,20 +33,26 @@ func PruneRuns(ctx context.Context, idb bun.IDB, org ID, before time.Time, limit
 	return affected(res), err
 }
 
-// PruneEvents removes events received before a time, with what became of them, some at a time, and answers how many went.
-// An event stays while it has a run, or waits for somebody. So does one of a trigger, named as app/trigger, whose reading
-// shows again whatever there is: without it, an old record would look new.
-func PruneEvents(ctx context.Context, idb bun.IDB, org ID, before time.Time, relisted []string, limit int) (int64, error) {
-	res, err := idb.NewRaw(`WITH old AS (
-			SELECT e.id FROM events e JOIN connections c ON c.org_id = e.org_id AND c.id = e.connection_id
-			WHERE e.org_id = ?0 AND e.id < ?1 AND e.received_at < ?2 AND e.dispatched_at IS NOT NULL AND e.due_at IS NULL
-				AND (c.deleted_at IS NOT NULL OR c.app || '/' || e.trigger <> ALL (?3::text[]))
-				AND NOT EXISTS (SELECT FROM runs r WHERE r.org_id = e.org_id AND r.event_id = e.id)
+// PruneEvents looks at some events from one on, removes those received before a time, with what became of them, and
+// answers where to go on; a zero id when that was all. An event stays while it has a run, or waits for somebody. So does
+// one of a trigger, named as app/trigger, whose reading shows again whatever there is: without it, an old record would
+// look new.
+func PruneEvents(ctx context.Context, idb bun.IDB, org, after ID, before time.Time, relisted []string, limit int) (ID, error) {
+	var seen []ID
+	err := idb.NewRaw(`WITH seen AS MATERIALIZED (SELECT id FROM events WHERE org_id = ?0 AND id > ?1 AND id < ?2 ORDER BY id LIMIT ?5),
+		old AS (
+			SELECT e.id FROM seen JOIN events e ON e.org_id = ?0 AND e.id = seen.id JOIN connections c ON c.org_id = e.org_id AND c.id = e.connection_id
+			WHERE e.received_at < ?3 AND e.dispatched_at IS NOT NULL AND e.due_at IS NULL AND (c.deleted_at IS NOT NULL OR c.app || '/' || e.trigger <> ALL (?4::text[]))
+				AND (SELECT r.id FROM runs r WHERE r.org_id = e.org_id AND r.event_id = e.id LIMIT 1) IS NULL
 				AND NOT EXISTS (SELECT FROM event_outcomes o WHERE o.org_id = e.org_id AND o.event_id = e.id AND o.outcome = 'HELD')
-			ORDER BY e.id LIMIT ?4 FOR UPDATE OF e SKIP LOCKED),
-		outcomes AS (DELETE FROM event_outcomes WHERE org_id = ?0 AND event_id IN (SELECT id FROM old))
-		DELETE FROM events WHERE org_id = ?0 AND id IN (SELECT id FROM old)`, org, firstID(before), before, pgdialect.Array(relisted), limit).Exec(ctx)
-	return affected(res), err
+			ORDER BY e.id FOR UPDATE OF e SKIP LOCKED),
+		outcomes AS (DELETE FROM event_outcomes WHERE org_id = ?0 AND event_id IN (SELECT id FROM old)),
+		gone AS (DELETE FROM events WHERE org_id = ?0 AND id IN (SELECT id FROM old))
+		SELECT id FROM seen ORDER BY id`, org, after, firstID(before), before, pgdialect.Array(relisted), limit).Scan(ctx, &seen)
+	if err != nil || len(seen) < limit {
+		return ID{}, err
+	}
+	return seen[len(seen)-1], nil
 }
 
 // firstID is the lowest id that NewID makes from a time on.

@@ -76,10 +76,15 @@ func (j *Jobs) prune(ctx context.Context, now time.Time) error {
 	relisted := relisted(j.cfg.Engine.Apps)
 	for _, o := range orgs {
 		kinds = append(kinds,
-			batches(ctx, func() (int64, error) { return db.PruneRuns(ctx, d, o.OrgID, now.Add(-keep.Runs), pruneLimit) }),
 			batches(ctx, func() (int64, error) {
-				return db.PruneEvents(ctx, d, o.OrgID, now.Add(-keep.Events), relisted, pruneLimit)
-			}))
+				return db.PruneRuns(ctx, d, o.OrgID, now.Add(-keep.Runs), pruneLimit)
+			}),
+			func() (err error) {
+				for at, more := (db.ID{}), true; more && err == nil; more = at != (db.ID{}) {
+					at, err = db.PruneEvents(ctx, d, o.OrgID, at, now.Add(-keep.Events), relisted, pruneLimit)
+				}
+				return err
+			})
 	}
 	for _, clean := range kinds {
 		if cerr := clean(); err == nil {
