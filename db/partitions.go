@@ -10,9 +10,11 @@ import (
 
 const (
 	bodyTable   = "event_bodies"
-	bodyDay     = "20060102"                         // of a partition's name
-	lockBodies  = "SET LOCAL lock_timeout = '500ms'" // everything that comes in waits behind whoever waits for the table
-	aloneBodies = "SELECT pg_try_advisory_xact_lock(hashtext('event_bodies'), 0)"
+	bodyDay     = "20060102"                                                  // of a partition's name
+	lockBodies  = "SET LOCAL lock_timeout = '500ms'"                          // everything that comes in waits behind whoever waits for the table
+	aloneBodies = "SELECT pg_advisory_xact_lock(hashtext('event_bodies'), 0)" // until the transaction ends
+	// to_regclass would answer from a cache, which another's drop has not reached yet.
+	isTable = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = ? AND relnamespace = current_schema()::regnamespace)"
 )
 
 // inUse are the bodies that somebody still needs, however old: of runs that have not ended, of events not dispatched.
@@ -45,11 +47,11 @@ func PartitionBodies(ctx context.Context, d *DB, kept, from, to time.Time) error
 func partitionBodies(ctx context.Context, d *DB, day time.Time) error {
 	name, from, to := bodyPartition(day), day.Format(time.DateOnly), day.Add(24*time.Hour).Format(time.DateOnly)
 	return d.InTx(ctx, func(ctx context.Context, tx Tx) error {
-		var alone, there bool
-		if err := tx.NewRaw(aloneBodies).Scan(ctx, &alone); err != nil || !alone {
+		var there bool
+		if _, err := tx.ExecContext(ctx, aloneBodies); err != nil {
 			return err
 		}
-		if err := tx.NewRaw("SELECT to_regclass(?) IS NOT NULL", name).Scan(ctx, &there); err != nil || there {
+		if err := tx.NewRaw(isTable, name).Scan(ctx, &there); err != nil || there {
 			return err
 		}
 		for _, sql := range []string{
@@ -94,11 +96,11 @@ func DropBodies(ctx context.Context, d *DB, before time.Time, limit int) error {
 
 func dropBodies(ctx context.Context, d *DB, name string) error {
 	return d.InTx(ctx, func(ctx context.Context, tx Tx) error {
-		var alone, there bool
-		if err := tx.NewRaw(aloneBodies).Scan(ctx, &alone); err != nil || !alone {
+		var there bool
+		if _, err := tx.ExecContext(ctx, aloneBodies); err != nil {
 			return err
 		}
-		if err := tx.NewRaw("SELECT to_regclass(?) IS NOT NULL", name).Scan(ctx, &there); err != nil || !there {
+		if err := tx.NewRaw(isTable, name).Scan(ctx, &there); err != nil || !there {
 			return err
 		}
 		for _, sql := range []string{
