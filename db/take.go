@@ -59,11 +59,19 @@ const takeEvents = `WITH came AS MATERIALIZED (
 		UPDATE cursors cu SET asked_at = now(), due_at = least(cu.due_at, now()) FROM seen
 		WHERE $10 = 'WEBHOOK' AND coalesce(seen.before, '-infinity') < now() - interval '50 seconds'
 			AND cu.org_id = seen.org_id AND cu.connection_id = seen.id AND cu.due_at IS NOT NULL)
-	SELECT id FROM fresh`
+	SELECT fresh.id, behind.n AS behind FROM fresh JOIN (
+		SELECT org_id, (SELECT count(*) FROM (SELECT FROM events e WHERE e.org_id = o.org_id AND e.due_at IS NOT NULL LIMIT 500) w) AS n
+		FROM (SELECT DISTINCT org_id FROM came) o) behind USING (org_id)`
 
-// TakeEvents stores what came in and was not there yet, and answers the ids of what it stored. Those wait to be
-// dispatched, but for ones from the baseline, which are known and no news. Give it sorted arrivals, each event once.
-func TakeEvents(ctx context.Context, tx Tx, source string, arrivals []Arrival) (fresh []ID, err error) {
+// Fresh is an event that was stored just now.
+type Fresh struct {
+	ID     ID
+	Behind int // how many events of its organization wait to be dispatched already, up to 500
+}
+
+// TakeEvents stores what came in and was not there yet, and answers what it stored. That waits to be dispatched, but for
+// events from the baseline, which are known and no news. Give it sorted arrivals, each event once.
+func TakeEvents(ctx context.Context, tx Tx, source string, arrivals []Arrival) (fresh []Fresh, err error) {
 	orgs, ids, conns := make([]string, len(arrivals)), make([]string, len(arrivals)), make([]string, len(arrivals))
 	triggers, keys, types := make([]string, len(arrivals)), make([]string, len(arrivals)), make([]string, len(arrivals))
 	at, repeats, bodies := make([]time.Time, len(arrivals)), make([]int32, len(arrivals)), make([][]byte, len(arrivals))
@@ -73,11 +81,7 @@ func TakeEvents(ctx context.Context, tx Tx, source string, arrivals []Arrival) (
 		at[i], repeats[i], bodies[i] = a.VendorAt, int32(a.Repeats), a.Body
 	}
 	err = tx.Pgx(func(p pgx.Tx) error {
-		rows, err := p.Query(ctx, takeEvents, pgx.QueryExecModeCacheStatement, orgs, ids, conns, triggers, keys, types, at, repeats, bodies, source)
-		if err != nil {
-			return err
-		}
-		fresh, err = pgx.CollectRows(rows, pgx.RowTo[ID])
+		fresh, err = many[Fresh](ctx, p, takeEvents, orgs, ids, conns, triggers, keys, types, at, repeats, bodies, source)
 		return err
 	})
 	return fresh, err

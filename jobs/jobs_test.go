@@ -486,3 +486,25 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestFloodGoesLast: who has little waiting goes before another's flood, however the flood came.
+func TestFloodGoesLast(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	other, err := db.CreateOrganization(t.Context(), w.DB, "Other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tasks []flow.Task
+	for range 120 {
+		tasks = append(tasks, flow.Task{Kind: flow.Dispatch, Org: w.org, ID: db.NewID()})
+	}
+	tasks = append(tasks, flow.Task{Kind: flow.Dispatch, Org: other.OrgID, ID: db.NewID()}, flow.Task{Kind: flow.Dispatch, Org: w.org, ID: db.NewID(), Behind: 500})
+	if err := w.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return w.jobs.Add(ctx, tx, tasks...) }); err != nil {
+		t.Fatal(err)
+	}
+	got := w.rows(t, "SELECT priority || ' ' || count(*) || CASE WHEN args->>'org' = ? THEN ' other' ELSE '' END FROM river.river_job GROUP BY priority, args->>'org' ORDER BY 1", other.OrgID)
+	if want := []string{"1 1 other", "1 10", "2 90", "3 20", "4 1"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -82,7 +82,7 @@ func TestPruneHistory(t *testing.T) {
 	}
 	again := func(key db.ID) int {
 		t.Helper()
-		var fresh []db.ID
+		var fresh []db.Fresh
 		if err := w.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
 			fresh, err = db.TakeEvents(ctx, tx, flow.FromWebhook, []db.Arrival{{
 				OrgID: w.org, ID: db.NewID(), ConnectionID: w.conn.ID, Trigger: "customer.created", DedupeKey: key.String(), VendorAt: time.Now(), Body: []byte("{}"),

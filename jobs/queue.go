@@ -20,13 +20,14 @@ func (j *Jobs) Add(ctx context.Context, tx db.Tx, tasks ...flow.Task) error {
 	if len(tasks) == 0 {
 		return nil
 	}
-	params := make([]river.InsertManyParams, len(tasks))
+	params, before := make([]river.InsertManyParams, len(tasks)), map[db.ID]int{}
 	for i, t := range tasks {
 		args, err := argsOf(t)
 		if err != nil {
 			return err
 		}
-		params[i].Args = args
+		params[i] = river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{Priority: priority(t.Behind + before[t.Org])}}
+		before[t.Org]++
 	}
 	return tx.Pgx(func(p pgx.Tx) error {
 		var err error
@@ -37,6 +38,20 @@ func (j *Jobs) Add(ctx context.Context, tx db.Tx, tasks ...flow.Task) error {
 		}
 		return err
 	})
+}
+
+// priority lets those go first who have little waiting, so that one organization's flood is not another's wait: 1 is the
+// first that River fetches, 4 the last.
+func priority(behind int) int {
+	switch {
+	case behind < 10:
+		return 1
+	case behind < 100:
+		return 2
+	case behind < 500:
+		return 3
+	}
+	return 4
 }
 
 func argsOf(t flow.Task) (river.JobArgs, error) {

@@ -259,7 +259,7 @@ func (e *Engine) queued(ctx context.Context, tx db.Tx, runs ...db.Run) error {
 		if err := db.Tell(ctx, tx, r, nil); err != nil {
 			return err
 		}
-		tasks = append(tasks, Task{Activate, r.OrgID, r.ID})
+		tasks = append(tasks, Task{Kind: Activate, Org: r.OrgID, ID: r.ID})
 	}
 	if len(tasks) == 0 {
 		return nil

@@ -239,7 +239,7 @@ func (d *dispatching) to(ctx context.Context, link db.BoundLink) error {
 		d.first = a
 		return a.bind(link.Params, occ)
 	case run.State == Queued:
-		return d.e.Queue.Add(ctx, d.tx, Task{Activate, run.OrgID, run.ID})
+		return d.e.Queue.Add(ctx, d.tx, Task{Kind: Activate, Org: run.OrgID, ID: run.ID})
 	case run.State == Suppressed:
 		d.e.ended(run)
 	}

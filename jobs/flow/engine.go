@@ -79,9 +79,10 @@ type Queue interface {
 
 // Task is one thing for a worker to do. It may be done twice or late: rows say what is left to do.
 type Task struct {
-	Kind TaskKind
-	Org  db.ID
-	ID   db.ID
+	Kind   TaskKind
+	Org    db.ID
+	ID     db.ID
+	Behind int // how much of the same organization waits already: who has less goes first
 }
 
 // TaskKind is the kind of a Task, and of what its ID names.

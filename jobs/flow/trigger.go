@@ -53,5 +53,5 @@ func (e *Engine) TriggerNow(ctx context.Context, tx db.Tx, org, link db.ID, payl
 	if err := db.AddEvent(ctx, tx, ev, payload); err != nil {
 		return db.Event{}, err
 	}
-	return ev, e.Queue.Add(ctx, tx, Task{Dispatch, org, id})
+	return ev, e.Queue.Add(ctx, tx, Task{Kind: Dispatch, Org: org, ID: id})
 }

@@ -28,7 +28,6 @@ import (
 	"tieline/db/migrations"
 	"tieline/jobs"
 	"tieline/jobs/flow"
-	"tieline/jobs/intake"
 )
 
 // warm is how many runs there are before it counts. Then Postgres knows its tables: a minute after its installation it does.
@@ -103,10 +102,63 @@ func BenchmarkLatency(b *testing.B) {
 	})
 }
 
+// BenchmarkNeighbour measures what another organization's burst does to one's own time from webhook to second call: five
+// events a second, beside nothing, and beside a flood from 16 clients.
+//
+//	go test ./jobs/intake -run '^$' -bench Neighbour -benchtime 100x -count 3
+func BenchmarkNeighbour(b *testing.B) {
+	for name, flooded := range map[string]bool{"quiet": false, "flood": true} {
+		b.Run(name, func(b *testing.B) {
+			v := newVendors(b)
+			v.only = "cus_quiet_"
+			w := prepared(b, v)
+			own := w.another(b, v)
+			w.start(b)
+			url := w.front.URL + w.path(b, w.conn)
+			flood(b, url, "warm", warm)
+			w.finished(b, warm)
+			w.analyze(b)
+			stop := make(chan struct{})
+			var flooding sync.WaitGroup
+			if flooded {
+				for client := range 16 {
+					flooding.Go(func() {
+						for i := 0; ; i++ {
+							select {
+							case <-stop:
+								return
+							default:
+								hook(b, http.DefaultClient, url, fmt.Sprintf("flood_%d_%d", client, i))
+							}
+						}
+					})
+				}
+			}
+			tick := time.NewTicker(200 * time.Millisecond)
+			defer tick.Stop()
+			took := make([]time.Duration, b.N)
+			b.ResetTimer()
+			for i := range b.N {
+				<-tick.C
+				start := time.Now()
+				hook(b, http.DefaultClient, own.front.URL+own.path(b, own.conn), fmt.Sprintf("quiet_%d", i))
+				took[i] = (<-v.second).Sub(start)
+			}
+			b.StopTimer()
+			close(stop)
+			flooding.Wait()
+			slices.Sort(took)
+			b.ReportMetric(took[b.N/2].Seconds()*1e3, "p50-ms")
+			b.ReportMetric(took[b.N*99/100].Seconds()*1e3, "p99-ms")
+		})
+	}
+}
+
 // vendorStub answers both calls of customers in at once, and tells when it got the second.
 type vendorStub struct {
 	url    string
 	calls  atomic.Int64
+	only   string // the customers, by how their ids begin, whose second calls are told
 	second chan time.Time
 }
 
@@ -119,7 +171,9 @@ func newVendors(b *testing.B) *vendorStub {
 		w.Header().Set("Content-Type", "application/json")
 		if id, ok := strings.CutPrefix(r.URL.Path, "/v1/customers/"); ok {
 			fmt.Fprintf(w, `{"id":%q,"object":"customer","name":"Ada","email":"ada@example.com","livemode":false,"metadata":{}}`, id)
-			v.second <- at
+			if strings.HasPrefix(id, v.only) {
+				v.second <- at
+			}
 			return
 		}
 		var in struct {
@@ -183,9 +237,57 @@ func hook(b *testing.B, client *http.Client, url, id string) {
 
 // working is a world with customers in switched on and a worker, whose calls go to the stub.
 func working(b *testing.B, v *vendorStub) *world {
+	w := prepared(b, v)
+	w.start(b)
+	return w
+}
+
+func prepared(b *testing.B, v *vendorStub) *world {
 	w := openOn(b, dbtest.Durable(b), 24)
+	w.switchOn(b, v)
+	return w
+}
+
+func (w *world) start(b *testing.B) {
+	w.engine.Base = &http.Transport{MaxIdleConnsPerHost: 128}
+	wide := func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 1e6, Burst: 1e6} }
+	list := w.engine.Apps.Apps()
+	for i := range list {
+		list[i].Rate = wide
+	}
+	var err error
+	if w.engine.Apps, err = connectors.NewRegistry(list...); err != nil {
+		b.Fatal(err)
+	}
+	worker, err := jobs.New(jobs.Config{DB: w.DB, Engine: w.engine, Door: w.in})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := worker.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { worker.Stop(context.WithoutCancel(b.Context())) })
+}
+
+// another is a second organization in the same processes.
+func (w *world) another(b *testing.B, v *vendorStub) *world {
+	o := *w
+	org, err := db.CreateOrganization(b.Context(), w.DB, "Other")
+	if err != nil {
+		b.Fatal(err)
+	}
+	o.org = org.OrgID
+	w.engine.URLs["stripe"] = w.sim.URL
+	o.conn = o.connect(b, "Stripe", secret)
+	o.switchOn(b, v)
+	return &o
+}
+
+// switchOn connects Togai and switches customers in on. From then on the vendors are the stub, which has no list to read;
+// their budgets are drawn from, and are no bound.
+func (w *world) switchOn(b *testing.B, v *vendorStub) {
 	account := togaisim.New(b)
-	w.engine.URLs["togai"] = account.URL
+	w.engine.URLs = map[string]string{"stripe": w.sim.URL, "togai": account.URL}
 	name := "Togai"
 	to, err := w.engine.Connect(b.Context(), w.org, flow.ConnectionInput{App: "togai", Name: &name, Credentials: map[string]string{
 		"environment": "sandbox", "api_token": account.Token(), "organization_id": "acme",
@@ -199,7 +301,7 @@ func working(b *testing.B, v *vendorStub) *world {
 	var link db.FlowLink
 	if err := w.InTx(b.Context(), func(ctx context.Context, tx db.Tx) (err error) {
 		var f db.Flow
-		if err := tx.NewSelect().Model(&f).Where("key = 'stripe.customers_in'").Scan(ctx); err != nil {
+		if err := tx.NewSelect().Model(&f).Where("org_id = ? AND key = 'stripe.customers_in'", w.org).Scan(ctx); err != nil {
 			return err
 		}
 		link, err = w.engine.CreateLink(ctx, tx, w.org, flow.LinkInput{FlowID: f.ID, Name: "in", Connections: map[string]db.ID{
@@ -212,29 +314,10 @@ func working(b *testing.B, v *vendorStub) *world {
 	if _, err := w.engine.EnableLink(b.Context(), w.org, link.ID, w.in, alone); err != nil {
 		b.Fatal(err)
 	}
-	// From here on the vendors are the stub, which has no list to read; their budgets are drawn from, and are no bound.
 	if _, err := w.NewRaw("UPDATE cursors SET due_at = NULL").Exec(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	w.engine.URLs = map[string]string{"stripe": v.url, "togai": v.url}
-	w.engine.Base = &http.Transport{MaxIdleConnsPerHost: 128}
-	wide := func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 1e6, Burst: 1e6} }
-	list := w.engine.Apps.Apps()
-	for i := range list {
-		list[i].Rate = wide
-	}
-	if w.engine.Apps, err = connectors.NewRegistry(list...); err != nil {
-		b.Fatal(err)
-	}
-	worker, err := jobs.New(jobs.Config{DB: w.DB, Engine: w.engine, Door: intake.New(w.engine)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := worker.Start(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { worker.Stop(context.WithoutCancel(b.Context())) })
-	return w
 }
 
 func (w *world) analyze(b *testing.B) {

@@ -90,24 +90,25 @@ func (in *Intake) storeTogether(ctx context.Context, source string, group []*arr
 	for i, a := range group {
 		rows[i] = a.Arrival
 	}
-	fresh := map[db.ID]bool{}
+	fresh := map[db.ID]int{} // how many wait before it
 	err := in.engine.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		clear(fresh)
-		ids, err := db.TakeEvents(ctx, tx, source, rows)
+		stored, err := db.TakeEvents(ctx, tx, source, rows)
 		if err != nil {
 			return err
 		}
-		var tasks []flow.Task
-		for _, id := range ids {
-			fresh[id] = true
+		for _, f := range stored {
+			fresh[f.ID] = f.Behind
 		}
+		var tasks []flow.Task
 		var known []db.Arrival
 		for _, r := range rows {
+			behind, isFresh := fresh[r.ID]
 			switch {
-			case !fresh[r.ID]:
+			case !isFresh:
 				known = append(known, r)
 			case source != flow.FromBaseline:
-				tasks = append(tasks, flow.Task{Kind: flow.Dispatch, Org: r.OrgID, ID: r.ID})
+				tasks = append(tasks, flow.Task{Kind: flow.Dispatch, Org: r.OrgID, ID: r.ID, Behind: behind})
 			}
 		}
 		// What is read again is no repeat: reading goes over the same ground each time.
@@ -125,7 +126,7 @@ func (in *Intake) storeTogether(ctx context.Context, source string, group []*arr
 		return err
 	}
 	for _, a := range group {
-		if fresh[a.ID] {
+		if _, isFresh := fresh[a.ID]; isFresh {
 			tell(a, taken)
 		} else {
 			tell(a, repeated)
