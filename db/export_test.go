@@ -1,0 +1,4 @@
+package db
+
+// PreparedRun is one, for its tests.
+var PreparedRun = one[Run]
