@@ -107,3 +107,6 @@ func (t Timing) backoff(tries int) time.Duration {
 	}
 	return d/2 + rand.N(d/2+1)
 }
+
+// Lost reports whether err says that another worker has the run now. Whoever carried it then ends without a word.
+func Lost(err error) bool { return errors.Is(err, errFenced) }
