@@ -73,8 +73,9 @@ func Open(ctx context.Context, address string, opts ...Option) (*DB, error) {
 	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New(), bun.WithDiscardUnknownColumns()), Pool: pool, changes: announcer{pool: pool}}, nil
 }
 
-// Close waits for borrowed connections and closes the pool. Stop River and listeners first.
+// Close announces what was committed, waits for borrowed connections and closes the pool. Stop River and listeners first.
 func (d *DB) Close() error {
+	d.changes.close()
 	err := d.DB.Close()
 	d.Pool.Close()
 	return err
