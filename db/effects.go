@@ -95,6 +95,13 @@ func CreatorOf(ctx context.Context, tx Tx, org, account ID, entity, id string, o
 			AND (ms.external_id = $4 OR ($5 AND ms.external_id IS NULL AND ms.own_id = $4)) LIMIT 1`, org, account, entity, id, open)
 }
 
+// WritesOn counts what was written lately about a mapping, up to most.
+func WritesOn(ctx context.Context, tx Tx, org, mapping ID, lately time.Duration, most int) (int, error) {
+	answer, err := in[struct{ N int }](ctx, tx, `SELECT count(*) AS n FROM (SELECT FROM effects WHERE org_id = $1 AND mapping_id = $2 AND id > $3 LIMIT $4) w`,
+		org, mapping, firstID(time.Now().Add(-lately)), most)
+	return answer.N, err
+}
+
 // EffectIn tells whether the run has an effect in one of these states.
 func EffectIn(ctx context.Context, idb bun.IDB, org, run ID, states ...string) (bool, error) {
 	return idb.NewSelect().Model((*Effect)(nil)).Where("org_id = ? AND run_id = ? AND state IN (?)", org, run, bun.List(states)).Exists(ctx)

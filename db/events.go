@@ -29,6 +29,7 @@ type Event struct {
 	DispatchedAt time.Time `bun:",nullzero"`
 	Error        string
 	DueAt        time.Time `bun:",nullzero"`
+	ReleasedAt   time.Time `bun:",nullzero"` // by a person, after it was held
 }
 
 // EventOutcome says what became of an event at one link.
@@ -80,6 +81,24 @@ func EventDispatched(ctx context.Context, tx Tx, e Event) error {
 		WHERE org_id = $1 AND id = $2`, e.OrgID, e.ID, e.Entity, e.RecordID, e.RecordName, orNull(e.EchoOf))
 }
 
+// ReleaseEvent lets an event that was held go: it is to be dispatched again. ErrNotFound when no link holds it.
+func ReleaseEvent(ctx context.Context, tx Tx, org, id ID) error {
+	_, err := in[Event](ctx, tx, `UPDATE events SET released_at = now(), dispatched_at = NULL, due_at = now() + interval '10 seconds'
+		WHERE org_id = $1 AND id = $2 AND dispatched_at IS NOT NULL
+			AND EXISTS (SELECT FROM event_outcomes WHERE org_id = $1 AND event_id = $2 AND outcome = 'HELD') RETURNING *`, org, id)
+	return err
+}
+
+// HeldBy are the links that hold an event.
+func HeldBy(ctx context.Context, tx Tx, org, event ID) ([]ID, error) {
+	held, err := manyIn[EventOutcome](ctx, tx, "SELECT flow_link_id FROM event_outcomes WHERE org_id = $1 AND event_id = $2 AND outcome = 'HELD'", org, event)
+	ids := make([]ID, len(held))
+	for i, o := range held {
+		ids[i] = o.FlowLinkID
+	}
+	return ids, err
+}
+
 // EventUnreadable notes that an event's body is not what its app sends. It stays stored.
 func EventUnreadable(ctx context.Context, idb bun.IDB, org, id ID, why string) error {
 	_, err := idb.NewUpdate().Model((*Event)(nil)).Set("dispatched_at = now(), due_at = NULL, error = ?", why).Where("org_id = ? AND id = ?", org, id).Exec(ctx)
@@ -95,9 +114,10 @@ func AddEvent(ctx context.Context, idb bun.IDB, e Event, body []byte) error {
 	return err
 }
 
-// AddOutcome notes what became of an event at a link.
+// AddOutcome notes what became of an event at a link. Only what was held becomes something else.
 func AddOutcome(ctx context.Context, idb bun.IDB, o EventOutcome) error {
-	_, err := idb.NewInsert().Model(&o).On("CONFLICT DO NOTHING").Exec(ctx)
+	_, err := idb.NewInsert().Model(&o).On("CONFLICT (org_id, event_id, flow_link_id) DO UPDATE").
+		Set("outcome = EXCLUDED.outcome, reason = EXCLUDED.reason, run_id = EXCLUDED.run_id").Where("eo.outcome = 'HELD'").Exec(ctx)
 	return err
 }
 

@@ -53,7 +53,7 @@ func SlotByExternalID(ctx context.Context, idb bun.IDB, org, account ID, entity,
 
 // MapRecord answers the mapping of a record, and makes one with its slot when it has none. Whoever comes second gets the
 // winner's. s says which record and where it was seen.
-func MapRecord(ctx context.Context, tx Tx, s Slot) (ID, error) {
+func MapRecord(ctx context.Context, tx Tx, s Slot) (mapping ID, isNew bool, err error) {
 	for {
 		id := NewID()
 		slot, err := in[Slot](ctx, tx, `WITH have AS (
@@ -66,11 +66,11 @@ func MapRecord(ctx context.Context, tx Tx, s Slot) (ID, error) {
 			SELECT mapping_id FROM have UNION ALL SELECT mapping_id FROM filled`,
 			s.OrgID, s.VendorAccountID, s.Entity, s.ExternalID, id, s.Name, orNull(s.EventID))
 		if !errors.Is(err, ErrNotFound) {
-			return slot.MappingID, err
+			return slot.MappingID, slot.MappingID == id, err
 		}
 		// Somebody else was first: their row shows now that we have waited for it.
 		if err := run(ctx, tx, "DELETE FROM mappings WHERE org_id = $1 AND id = $2", s.OrgID, id); err != nil {
-			return ID{}, err
+			return ID{}, false, err
 		}
 	}
 }

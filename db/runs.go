@@ -228,7 +228,8 @@ func StartRun(ctx context.Context, tx Tx, r *Run, steps []Step, lease time.Durat
 				state text, reason text, ended_at timestamptz)),
 		noted AS (
 			INSERT INTO event_outcomes (org_id, event_id, flow_link_id, outcome, run_id)
-			SELECT org_id, event_id, flow_link_id, 'RUN', id FROM made ON CONFLICT DO NOTHING),
+			SELECT org_id, event_id, flow_link_id, 'RUN', id FROM made
+			ON CONFLICT (org_id, event_id, flow_link_id) DO UPDATE SET outcome = 'RUN', reason = '', run_id = EXCLUDED.run_id WHERE event_outcomes.outcome = 'HELD'),
 		told AS (
 			INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason)
 			SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason FROM made)

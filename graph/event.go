@@ -66,3 +66,8 @@ func (r outcomeResolver) FlowLink(ctx context.Context, o *model.EventOutcome) (*
 func (r outcomeResolver) Run(ctx context.Context, o *model.EventOutcome) (*model.Run, error) {
 	return r.run(ctx, o.Row.RunID)
 }
+
+func (r mutationResolver) ReleaseEvent(ctx context.Context, in model.ReleaseEventInput) (*model.ReleaseEventPayload, error) {
+	event, problems, err := made(ctx, r.event)(r.do(ctx, model.EventID, in.ID, r.engine.Release))
+	return &model.ReleaseEventPayload{Event: event, UserErrors: problems}, err
+}

@@ -94,6 +94,8 @@ var mutations = []golden{
 	{name: "cancel_run.over", vars: input("id", "$run.in")},
 	{name: "retry_run", vars: input("id", "$run.failed")},
 	{name: "retry_run.over", vars: input("id", "$run.in")},
+	{name: "release_event", vars: input("id", "$event.failed")},
+	{name: "release_event.not_held", vars: input("id", "$event.in")},
 }
 
 func vars(pairs ...any) map[string]any {
@@ -117,6 +119,7 @@ func TestGolden(t *testing.T) {
 	for _, g := range queries {
 		t.Run(g.name, func(t *testing.T) { s.golden(t, g, 3) })
 	}
+	s.hold("event.failed")
 	for _, g := range mutations {
 		t.Run(g.name, func(t *testing.T) { s.golden(t, g, 1) })
 	}

@@ -64,6 +64,7 @@ var ofOthers = []struct {
 	{"triggerFlow", "link.in", `mutation { triggerFlow(input: {id: "$", payload: {}}) { event { id } userErrors { field code message } } }`},
 	{"cancelRun", "run.queued", `mutation { cancelRun(input: {id: "$"}) { run { id } userErrors { field code message } } }`},
 	{"retryRun", "run.failed", `mutation { retryRun(input: {id: "$"}) { run { id } userErrors { field code message } } }`},
+	{"releaseEvent", "event.in", `mutation { releaseEvent(input: {id: "$"}) { event { id } userErrors { field code message } } }`},
 	{"revokeApiToken", "token.read", `mutation { revokeApiToken(input: {id: "$"}) { apiToken { id } userErrors { field code message } } }`},
 }
 

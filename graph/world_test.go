@@ -359,6 +359,13 @@ func (s *site) fill() {
 	s.at["effect.create"] = model.EffectID.Of(effect.ID)
 }
 
+// hold makes an event one that its link keeps back.
+func (s *site) hold(event string) {
+	s.t.Helper()
+	_, err := s.db.NewRaw("UPDATE event_outcomes SET outcome = 'HELD', run_id = NULL WHERE event_id = ?", model.EventID.Find(s.at[event])).Exec(s.t.Context())
+	check(s.t, err)
+}
+
 // answer is what came of a document.
 type answer struct {
 	Statements int             `json:"statements"`

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -672,6 +673,70 @@ func fieldContext_EventOutcome_run(_ context.Context, ec *executionContext, fiel
 	return fc, nil
 }
 
+func _ReleaseEventPayload_event(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.ReleaseEventPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_ReleaseEventPayload_event(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Event, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Event) graphql.Marshaler {
+			return marshalOEvent2ᚖtielineᚋgraphᚋmodelᚐEvent(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_ReleaseEventPayload_event(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReleaseEventPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_Event(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
+func _ReleaseEventPayload_userErrors(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.ReleaseEventPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_ReleaseEventPayload_userErrors(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_ReleaseEventPayload_userErrors(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReleaseEventPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_UserError(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
 // endregion **************************** field.gotpl *****************************
 
 // region    **************************** input.gotpl *****************************
@@ -701,6 +766,43 @@ func unmarshalInputEventFilter(ctx context.Context, ec *executionContext, obj an
 				return it, err
 			}
 			it.ConnectionID = data
+		}
+	}
+	return it, nil
+}
+
+func unmarshalInputReleaseEventInput(ctx context.Context, ec *executionContext, obj any) (model.ReleaseEventInput, error) {
+	var it model.ReleaseEventInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"id", "idempotencyKey"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
+			data, err := unmarshalNID2string(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.ID = data
+		case "idempotencyKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
+			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.IdempotencyKey = data
 		}
 	}
 	return it, nil
@@ -1164,6 +1266,49 @@ func _EventOutcome(ctx context.Context, ec *executionContext, sel ast.SelectionS
 	return out
 }
 
+var releaseEventPayloadImplementors = []string{"ReleaseEventPayload"}
+
+func _ReleaseEventPayload(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.ReleaseEventPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, releaseEventPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ReleaseEventPayload")
+		case "event":
+			out.Values[i] = _ReleaseEventPayload_event(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = _ReleaseEventPayload_userErrors(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 // endregion **************************** object.gotpl ****************************
 
 // region    ***************************** type.gotpl *****************************
@@ -1274,6 +1419,21 @@ func unmarshalNEventSource2tielineᚋgraphᚋmodelᚐEventSource(ctx context.Con
 
 func marshalNEventSource2tielineᚋgraphᚋmodelᚐEventSource(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v model.EventSource) graphql.Marshaler {
 	return v
+}
+
+func unmarshalNReleaseEventInput2tielineᚋgraphᚋmodelᚐReleaseEventInput(ctx context.Context, ec *executionContext, v any) (model.ReleaseEventInput, error) {
+	res, err := unmarshalInputReleaseEventInput(ctx, ec, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func marshalNReleaseEventPayload2ᚖtielineᚋgraphᚋmodelᚐReleaseEventPayload(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.ReleaseEventPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return _ReleaseEventPayload(ctx, ec, sel, v)
 }
 
 func marshalOEvent2ᚖtielineᚋgraphᚋmodelᚐEvent(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.Event) graphql.Marshaler {

@@ -86,6 +86,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		unmarshalInputFlowLinkFilter,
 		unmarshalInputFlowLinkSlotInput,
 		unmarshalInputMappingFilter,
+		unmarshalInputReleaseEventInput,
 		unmarshalInputRetryRunInput,
 		unmarshalInputRevokeApiTokenInput,
 		unmarshalInputRunFilter,
@@ -1093,7 +1094,7 @@ enum EventOutcomeKind {
   IGNORED
   """The same change had a run already, under another event."""
   DUPLICATE
-  """It is kept back; the reason says for what."""
+  """It is kept back for a person; the reason says for what. releaseEvent lets it go."""
   HELD
 }
 
@@ -1141,6 +1142,36 @@ extend type Query {
     """Id of the event."""
     id: ID!
   ): Event @scope(needs: READ)
+}
+
+extend type Mutation {
+  """
+  Lets an event go that flow links hold (outcome HELD): their runs begin. An event is held when very many writes were made about
+  its record in a short time, which looks like two flows that answer each other. An event that no link holds answers WRONG_STATE.
+  """
+  releaseEvent(
+    """Which event."""
+    input: ReleaseEventInput!
+  ): ReleaseEventPayload! @scope(needs: TRIGGER)
+}
+
+"""Which event to let go."""
+input ReleaseEventInput {
+  """Which event."""
+  id: ID!
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type ReleaseEventPayload {
+  """The event; its outcomes follow in a moment. Null when it was not released."""
+  event: Event
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
 }
 `, BuiltIn: false},
 	{Name: "../../schema/flow.graphql", Input: `"""
@@ -3053,6 +3084,16 @@ func childFields_Permission(ctx context.Context, ec *executionContext, field gra
 		return fieldContext_Permission_help(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Permission", field.Name)
+}
+
+func childFields_ReleaseEventPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "event":
+		return fieldContext_ReleaseEventPayload_event(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_ReleaseEventPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReleaseEventPayload", field.Name)
 }
 
 func childFields_RetryRunPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {

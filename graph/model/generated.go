@@ -665,6 +665,23 @@ type Permission struct {
 	Help *string `json:"help,omitempty"`
 }
 
+// Which event to let go.
+type ReleaseEventInput struct {
+	// Which event.
+	ID string `json:"id"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type ReleaseEventPayload struct {
+	// The event; its outcomes follow in a moment. Null when it was not released.
+	Event *Event `json:"event,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
 // Which run to retry.
 type RetryRunInput struct {
 	// Which run.
@@ -1466,7 +1483,7 @@ const (
 	EventOutcomeKindIgnored EventOutcomeKind = "IGNORED"
 	// The same change had a run already, under another event.
 	EventOutcomeKindDuplicate EventOutcomeKind = "DUPLICATE"
-	// It is kept back; the reason says for what.
+	// It is kept back for a person; the reason says for what. releaseEvent lets it go.
 	EventOutcomeKindHeld EventOutcomeKind = "HELD"
 )
 

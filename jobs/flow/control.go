@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tieline/db"
@@ -86,6 +87,21 @@ func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, er
 		return r, db.Tell(ctx, tx, r, nil)
 	}
 	return r, e.queued(ctx, tx, r)
+}
+
+// Release lets an event go that was held: its runs begin.
+func (e *Engine) Release(ctx context.Context, tx db.Tx, org, id db.ID) error {
+	err := db.ReleaseEvent(ctx, tx, org, id)
+	if errors.Is(err, db.ErrNotFound) {
+		if _, err := db.GetEvent(ctx, tx, org, id); err != nil {
+			return err
+		}
+		return problem(CodeState, "No flow link holds this event. Only an event with an outcome HELD can be released.", "id")
+	}
+	if err != nil {
+		return err
+	}
+	return e.Queue.Add(ctx, tx, Task{Kind: Dispatch, Org: org, ID: id})
 }
 
 // noRetry says why a run is not retried, and what to do in place of it.

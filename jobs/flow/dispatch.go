@@ -94,6 +94,7 @@ type dispatching struct {
 
 	cause   *db.Effect // when it is an echo
 	mapping db.ID      // of its record
+	held    string     // why its runs are not begun
 	conns   map[db.ID]db.Connection
 	first   *Activation
 }
@@ -113,6 +114,11 @@ func (d *dispatching) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if !d.ev.ReleasedAt.IsZero() {
+		if links, err = d.holders(ctx, links); err != nil {
+			return err
+		}
+	}
 	if len(links) > 0 {
 		if err := d.mapRecord(ctx); err != nil {
 			return err
@@ -129,17 +135,41 @@ func (d *dispatching) run(ctx context.Context) (err error) {
 	return db.EventDispatched(ctx, d.tx, d.ev.Event)
 }
 
+// holders are those of the links that hold an event which was released.
+func (d *dispatching) holders(ctx context.Context, links []db.BoundLink) ([]db.BoundLink, error) {
+	held, err := db.HeldBy(ctx, d.tx, d.ev.OrgID, d.ev.ID)
+	return slices.DeleteFunc(links, func(l db.BoundLink) bool { return !slices.Contains(held, l.ID) }), err
+}
+
+// suspect holds what looks like a loop: so many writes about one record, in so little time, are hardly anybody's doing. It is
+// the net below the recognition of echoes. What a person has started or released goes on.
+func (d *dispatching) suspect(ctx context.Context) error {
+	t := d.e.timing()
+	if d.ev.Source == FromHand || !d.ev.ReleasedAt.IsZero() {
+		return nil
+	}
+	n, err := db.WritesOn(ctx, d.tx, d.ev.OrgID, d.mapping, t.Loop, t.Writes)
+	if err == nil && n >= t.Writes {
+		d.held = fmt.Sprintf("Tieline made %d writes about this record within %s, which looks like a loop between flows. See to the flow, then use releaseEvent.", n, t.Loop)
+	}
+	return err
+}
+
 // mapRecord finds the mapping of the event's record, and makes it when it is new. An echo brings its effect's.
 func (d *dispatching) mapRecord(ctx context.Context) (err error) {
 	if d.cause != nil && d.cause.MappingID != (db.ID{}) {
 		d.mapping = d.cause.MappingID
-		return nil
+		return d.suspect(ctx)
 	}
 	ev, occ := d.ev, d.occ
-	d.mapping, err = db.MapRecord(ctx, d.tx, db.Slot{
+	isNew := false
+	d.mapping, isNew, err = db.MapRecord(ctx, d.tx, db.Slot{
 		OrgID: ev.OrgID, VendorAccountID: ev.VendorAccountID, Entity: occ.Record.Entity, ExternalID: occ.Record.ID,
 		Name: occ.Record.Name, EventID: ev.ID,
 	})
+	if err == nil && !isNew {
+		err = d.suspect(ctx)
+	}
 	if err != nil || occ.Parent == nil {
 		return err
 	}
@@ -192,6 +222,10 @@ func (d *dispatching) to(ctx context.Context, link db.BoundLink) error {
 	out := db.EventOutcome{OrgID: ev.OrgID, EventID: ev.ID, FlowLinkID: link.ID}
 	if ev.Source == FromCatchUp && ev.VendorAt.Before(link.EnabledAt.Add(-skew)) {
 		out.Outcome, out.Reason = OutcomeIgnored, "It happened before the link was enabled."
+		return db.AddOutcome(ctx, d.tx, out)
+	}
+	if d.held != "" {
+		out.Outcome, out.Reason = OutcomeHeld, d.held
 		return db.AddOutcome(ctx, d.tx, out)
 	}
 	p, err := d.e.plan(ctx, d.tx, ev.OrgID, link.VersionID)

@@ -43,13 +43,15 @@ type Timing struct {
 	Patience time.Duration // how long a step waits for a dependency
 	Pause    time.Duration // the longest a worker sleeps for the vendor's budget; beyond it the run waits
 	Sweep    time.Duration // between looks at walks to the very end of a vendor's list
+	Loop     time.Duration // how long writes about one record are counted, to tell a loop by
+	Writes   int           // how many of them an event may find; with more it is held for a person
 	Turn     time.Duration // how long reading goes on before other connections have their turn
 }
 
 // DefaultTiming is what serves people.
 var DefaultTiming = Timing{
 	Lease: 6 * time.Second, Retry: time.Second, RetryMax: 10 * time.Minute, Tries: 12,
-	Patience: 24 * time.Hour, Pause: time.Second, Sweep: 15 * time.Minute, Turn: 20 * time.Second,
+	Patience: 24 * time.Hour, Pause: time.Second, Sweep: 15 * time.Minute, Turn: 20 * time.Second, Loop: 10 * time.Minute, Writes: 100,
 }
 
 func (e *Engine) timing() Timing {
@@ -66,6 +68,10 @@ func (e *Engine) timing() Timing {
 	pick(&t.Pause, d.Pause)
 	pick(&t.Sweep, d.Sweep)
 	pick(&t.Turn, d.Turn)
+	pick(&t.Loop, d.Loop)
+	if t.Writes == 0 {
+		t.Writes = d.Writes
+	}
 	if t.Tries == 0 {
 		t.Tries = d.Tries
 	}

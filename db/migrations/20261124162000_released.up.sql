@@ -1,0 +1,2 @@
+-- When a person let an event go that had been kept back.
+ALTER TABLE events ADD COLUMN released_at timestamptz;
