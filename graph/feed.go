@@ -146,11 +146,13 @@ func (f *Feed) publish(rows []db.Change) {
 		f.endAll(expired())
 	}
 	f.pos = last
-	byOrg := map[db.ID][]*db.Change{}
-	for i := range rows {
-		org := rows[i].OrgID
-		if len(f.followers[org]) > 0 {
-			byOrg[org] = append(byOrg[org], &rows[i])
+	if len(f.followers) == 0 {
+		return
+	}
+	byOrg := map[db.ID][]*news{}
+	for _, c := range newsOf(rows) {
+		if len(f.followers[c.OrgID]) > 0 {
+			byOrg[c.OrgID] = append(byOrg[c.OrgID], c)
 		}
 	}
 	for org, changes := range byOrg {

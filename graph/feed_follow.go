@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"tieline/db"
+	"tieline/graph/model"
 )
 
 // follower is one subscriber of the feed. It reads the table page by page until it is near the end, joins those whom
@@ -21,7 +22,7 @@ type follower struct {
 	live   bool
 
 	mu    sync.Mutex
-	queue []*db.Change
+	queue []*news
 	ended *Error
 	told  chan struct{} // a token when queue or ended have changed
 }
@@ -57,8 +58,26 @@ func (f *Feed) subscribe(ctx context.Context, org db.ID, filter db.FeedFilter, a
 // kept tells whether everything after a position can still be read.
 func kept(after, oldest int64) bool { return after+1 >= oldest }
 
+// news is a change on its way to those who follow, as all of them are told it.
+type news struct {
+	db.Change
+	once   sync.Once
+	update *model.RunUpdate
+	err    error
+}
+
+// newsOf are changes just read.
+func newsOf(rows []db.Change) []*news {
+	all, out := make([]news, len(rows)), make([]*news, len(rows))
+	for i := range rows {
+		all[i].Change = rows[i]
+		out[i] = &all[i]
+	}
+	return out
+}
+
 // next answers the changes that follow, at least one. It waits for them.
-func (s *follower) next(ctx context.Context) ([]*db.Change, error) {
+func (s *follower) next(ctx context.Context) ([]*news, error) {
 	for !s.live {
 		page, err := s.catchUp(ctx)
 		if err != nil || len(page) > 0 {
@@ -92,7 +111,7 @@ func (s *follower) approach() (err error) {
 }
 
 // catchUp reads a page of the table, which may hold nothing that passes the filter.
-func (s *follower) catchUp(ctx context.Context) ([]*db.Change, error) {
+func (s *follower) catchUp(ctx context.Context) ([]*news, error) {
 	rows, err := db.ChangesOf(ctx, s.feed.db, s.org, s.filter, s.after, s.upTo, s.feed.page)
 	if err != nil {
 		return nil, err
@@ -112,20 +131,16 @@ func (s *follower) catchUp(ctx context.Context) ([]*db.Change, error) {
 	if !s.joined {
 		s.upTo = newest
 	}
-	page := make([]*db.Change, len(rows))
-	for i := range rows {
-		page[i] = &rows[i]
-	}
-	return page, s.approach()
+	return newsOf(rows), s.approach()
 }
 
 // push adds what passes the filter; false when that is more than may wait, which ends s.
-func (s *follower) push(changes []*db.Change, most int) bool {
+func (s *follower) push(changes []*news, most int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	had := len(s.queue)
 	for _, c := range changes {
-		if s.filter.Match(c) {
+		if s.filter.Match(&c.Change) {
 			s.queue = append(s.queue, c)
 		}
 	}
@@ -153,7 +168,7 @@ func (s *follower) tell() {
 }
 
 // take empties the queue of what is new.
-func (s *follower) take() ([]*db.Change, *Error) {
+func (s *follower) take() ([]*news, *Error) {
 	s.mu.Lock()
 	changes, ended := s.queue, s.ended
 	s.queue = nil

@@ -43,14 +43,14 @@ func (c *runCache) get(ctx context.Context, org, id db.ID, version int64) (db.Ru
 		if ok {
 			return r, r.ID == id, nil
 		}
-		if err := c.load(ctx, org, []*db.Change{{OrgID: org, RunID: id, Version: version}}); err != nil {
+		if err := c.load(ctx, org, newsOf([]db.Change{{OrgID: org, RunID: id, Version: version}})); err != nil {
 			return db.Run{}, false, err
 		}
 	}
 }
 
 // load makes sure that the runs of changes are there to get.
-func (c *runCache) load(ctx context.Context, org db.ID, changes []*db.Change) error {
+func (c *runCache) load(ctx context.Context, org db.ID, changes []*news) error {
 	c.mu.Lock()
 	var r *runRead
 	for _, ch := range changes {

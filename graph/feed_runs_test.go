@@ -20,7 +20,9 @@ func TestTheLastFollowerLeavesDuringARead(t *testing.T) {
 		if _, err := tx.ExecContext(ctx, "LOCK TABLE runs IN ACCESS EXCLUSIVE MODE"); err != nil {
 			return err
 		}
-		go func() { read <- f.runs.load(t.Context(), s.org, []*db.Change{{OrgID: s.org, RunID: db.NewID()}}) }()
+		go func() {
+			read <- f.runs.load(t.Context(), s.org, newsOf([]db.Change{{OrgID: s.org, RunID: db.NewID()}}))
+		}()
 		eventually(t, "the read is under way", func() bool { return s.runQueries.Load() > 0 })
 		last.leave()
 		return nil

@@ -37,8 +37,13 @@ type feedSite struct {
 
 func newFeedSite(t testing.TB) *feedSite {
 	t.Helper()
+	return feedSiteAt(t, dbtest.URL(t))
+}
+
+func feedSiteAt(t testing.TB, url string) *feedSite {
+	t.Helper()
 	s := &feedSite{t: t, org: db.NewID(), other: db.NewID()}
-	d, err := db.Open(t.Context(), dbtest.URL(t), db.MaxConns(24), func(c *pgxpool.Config) { c.ConnConfig.Tracer = runCounter{&s.runQueries} })
+	d, err := db.Open(t.Context(), url, db.MaxConns(24), func(c *pgxpool.Config) { c.ConnConfig.Tracer = runCounter{&s.runQueries} })
 	check(t, err)
 	t.Cleanup(func() { d.Close() })
 	s.db = d
@@ -562,4 +567,19 @@ func BenchmarkFanOut(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*batch*100/b.Elapsed().Seconds(), "messages/s")
+}
+
+// What a process that died has committed and not announced is found by those who look, within about a second.
+func TestChangesThatNobodyAnnounces(t *testing.T) {
+	t.Parallel()
+	s := newFeedSite(t)
+	sub := s.follow(s.feed(nil), db.FeedFilter{}, nil)
+	for n := range int64(3) {
+		_, err := s.db.NewInsert().Model(&db.Change{OrgID: s.org, State: "RUNNING", Source: "WEBHOOK"}).Exec(t.Context())
+		check(t, err)
+		begun := time.Now()
+		if got := s.read(sub, 1); got[0] != n+1 || time.Since(begun) > 4*feedCheck {
+			t.Errorf("%v after %s", got, time.Since(begun))
+		}
+	}
 }

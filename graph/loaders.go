@@ -148,18 +148,18 @@ type loadersKey struct{}
 
 // load is the loaders of the response that is being made.
 func (r *Resolvers) load(ctx context.Context) *loaders {
-	return ctx.Value(loadersKey{}).(*loaders)
+	return ctx.Value(loadersKey{}).(func() *loaders)()
 }
 
-// respond gives each response loaders of its own.
+// respond gives each response loaders of its own, once it needs them: most messages of a subscription do not.
 func (r *Resolvers) respond(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-	return next(context.WithValue(ctx, loadersKey{}, r.newLoaders()))
+	return next(context.WithValue(ctx, loadersKey{}, sync.OnceValue(r.newLoaders)))
 }
 
 // resolveRoot gives each mutation loaders of its own, as the one before may have changed what was read.
 func (r *Resolvers) resolveRoot(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
 	if graphql.GetOperationContext(ctx).Operation.Operation == ast.Mutation {
-		ctx = context.WithValue(ctx, loadersKey{}, r.newLoaders())
+		ctx = context.WithValue(ctx, loadersKey{}, sync.OnceValue(r.newLoaders))
 	}
 	return next(ctx)
 }

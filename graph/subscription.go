@@ -96,7 +96,7 @@ func (f *Feed) send(ctx context.Context, s *follower, out chan<- *model.RunUpdat
 				}
 			}
 			for _, c := range some {
-				u, err := f.update(c)
+				u, err := f.told(c)
 				if err != nil {
 					return err
 				}
@@ -108,6 +108,12 @@ func (f *Feed) send(ctx context.Context, s *follower, out chan<- *model.RunUpdat
 			}
 		}
 	}
+}
+
+// told is a change as all are told it, made once.
+func (f *Feed) told(c *news) (*model.RunUpdate, error) {
+	c.once.Do(func() { c.update, c.err = f.update(&c.Change) })
+	return c.update, c.err
 }
 
 // update shows a change.
