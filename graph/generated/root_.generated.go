@@ -514,7 +514,7 @@ type AppInstance implements Node {
   permissions: [Permission!]!
   """What arrived that started nothing."""
   counters: ConnectionCounters!
-  """When an event last arrived through it."""
+  """When an event last arrived through it, up to a minute behind."""
   lastEventAt: DateTime
   """The flow links that use it, for their trigger or for a step, newest first."""
   flowLinks(
@@ -620,7 +620,7 @@ type Webhook {
   events: [String!]!
   """What is wrong with it, and what to do about it; null when nothing is."""
   error: String
-  """When the vendor last called it with a valid signature."""
+  """When the vendor last called it with a valid signature, up to a minute behind."""
   receivedAt: DateTime
 }
 

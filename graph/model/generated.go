@@ -113,7 +113,7 @@ type AppInstance struct {
 	Permissions []*Permission `json:"permissions"`
 	// What arrived that started nothing.
 	Counters *ConnectionCounters `json:"counters"`
-	// When an event last arrived through it.
+	// When an event last arrived through it, up to a minute behind.
 	LastEventAt *time.Time `json:"lastEventAt,omitempty"`
 	// When the credentials were last tried against the vendor.
 	TestedAt *time.Time `json:"testedAt,omitempty"`
@@ -1009,7 +1009,7 @@ type Webhook struct {
 	Events []string `json:"events"`
 	// What is wrong with it, and what to do about it; null when nothing is.
 	Error *string `json:"error,omitempty"`
-	// When the vendor last called it with a valid signature.
+	// When the vendor last called it with a valid signature, up to a minute behind.
 	ReceivedAt *time.Time `json:"receivedAt,omitempty"`
 }
 

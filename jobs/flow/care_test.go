@@ -325,7 +325,7 @@ func TestNoPublicAddress(t *testing.T) {
 	name, secret := "By hand", "whsec_12345678"
 	hand, err := w.engine.Connect(t.Context(), w.org, flow.ConnectionInput{App: "stripe", Name: &name, Credentials: map[string]string{"api_key": w.stripe.Key()}, WebhookSecret: &secret}, uncommitted)
 	must(t, err)
-	stands(hand, flow.WebhookManual, "TIELINE_PUBLIC_URL")
+	stands(hand, flow.WebhookManual, "") // what there was to do is done
 	if path, err := w.engine.WebhookPath(c); err != nil || !strings.HasPrefix(path, "/webhooks/stripe/") {
 		t.Errorf("path %q %v", path, err)
 	}

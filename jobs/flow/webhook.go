@@ -51,6 +51,9 @@ func (e *Engine) WebhookStanding(row db.Connection) (state, why string) {
 	case e.PublicURL != "":
 		return WebhookMissing, row.WebhookError
 	}
+	if row.WebhookState == WebhookManual {
+		return WebhookManual, ""
+	}
 	why = "Tieline knows no public address of its own (TIELINE_PUBLIC_URL), so the vendor cannot be told where to call. To set it up by hand, put webhook.path behind an address that leads here"
 	if app.Webhook.Unsigned {
 		return WebhookMissing, why + "."
@@ -86,6 +89,8 @@ func (e *Engine) pasted(app connectors.Connector, row *db.Connection, secret *st
 	switch {
 	case row.WebhookState == WebhookRegistered:
 		return problem(CodeState, "Tieline registered this webhook itself and keeps its secret, so leave this field out. To have another secret, set rotateWebhookSecret.", "webhookSecret"), nil
+	case given == "" && *secret != "":
+		return problem(CodeInvalid, "A signing secret is not blank. Leave the field out, or null, for none.", "webhookSecret"), nil
 	case given == "":
 		row.WebhookSecrets, row.WebhookState = nil, WebhookMissing
 		return nil, nil
