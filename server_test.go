@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,7 @@ const (
 	asProcess = "TEST_TIELINE_PROCESS" // set: be tieline
 	killAt    = "TEST_TIELINE_KILL"    // "point METHOD path-pattern": be killed there, see killer
 	callsTake = "TEST_TIELINE_TIMEOUT" // how long a call may take, and so how long its outcome stays open after a kill
+	callsRate = "TEST_TIELINE_RATE"    // how many calls a second a vendor allows, if more than 0
 	patience  = 60 * time.Second
 )
 
@@ -67,16 +69,19 @@ func TestMain(m *testing.M) {
 			e.Base = killer{http.DefaultTransport, where[0], where[1], where[2]}
 		}
 		if d, err := time.ParseDuration(os.Getenv(callsTake)); err == nil {
-			e.Apps = shortened(e.Apps, d)
+			rate, _ := strconv.ParseFloat(os.Getenv(callsRate), 64)
+			e.Apps = altered(e.Apps, d, rate)
 		}
 	}))
 }
 
-// shortened are apps whose calls may take no longer than d.
-func shortened(r *connectors.Registry, d time.Duration) *connectors.Registry {
+// altered are apps whose calls may take no longer than d, and whose vendors allow so many a second.
+func altered(r *connectors.Registry, d time.Duration, rate float64) *connectors.Registry {
 	apps := r.Apps()
 	for i := range apps {
-		apps[i].Timeout = d
+		if apps[i].Timeout = d; rate > 0 {
+			apps[i].Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: rate, Burst: int(rate)} }
+		}
 	}
 	r, err := connectors.NewRegistry(apps...)
 	if err != nil {

@@ -134,7 +134,7 @@ func tail(text string, lines int) string {
 
 // environment is what finds programs, and what a process under test needs to be one.
 func environment(more ...string) []string {
-	env := append([]string{"TEST_TIELINE_PROCESS=1", "TEST_TIELINE_TIMEOUT=3s", "TIELINE_OPS_ADDR=127.0.0.1:0"}, more...)
+	env := append([]string{"TEST_TIELINE_PROCESS=1", "TEST_TIELINE_TIMEOUT=3s", fmt.Sprintf("TEST_TIELINE_RATE=%g", *chaosRate), "TIELINE_OPS_ADDR=127.0.0.1:0"}, more...)
 	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "TIELINE_POSTGRES_BIN", "GORACE"} {
 		if v := os.Getenv(name); v != "" {
 			env = append(env, name+"="+v)

@@ -37,6 +37,8 @@ var (
 	chaosSeed      = flag.Uint64("chaos.seed", 0, "of the blows and when they fall; 0 takes one from the clock")
 	chaosFor       = flag.Duration("chaos.for", 15*time.Second, "how long blows fall")
 	chaosCustomers = flag.Int("chaos.customers", 60, "how many are made, half of them in Stripe")
+	chaosEvery     = flag.Duration("chaos.every", 350*time.Millisecond, "how long from one blow to the next, about")
+	chaosRate      = flag.Float64("chaos.rate", 0, "calls a second that each vendor account allows; 0 is what the vendors say")
 	chaosWithin    = flag.Duration("chaos.within", 3*time.Minute, "how long after the last blow all may take to become final")
 )
 
@@ -48,7 +50,7 @@ func TestChaos(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("-chaos.seed=%d -chaos.for=%s -chaos.customers=%d", seed, *chaosFor, *chaosCustomers)
+	t.Logf("-chaos.seed=%d -chaos.for=%s -chaos.every=%s -chaos.customers=%d -chaos.rate=%g", seed, *chaosFor, *chaosEvery, *chaosCustomers, *chaosRate)
 	c := newChaos(t)
 	plan := c.plan(rand.New(rand.NewPCG(seed, 0)), *chaosFor)
 	begun := time.Now()
@@ -69,6 +71,35 @@ func TestChaos(t *testing.T) {
 		t.Logf("%s: %d starts, %d kills, other exits %v", p.name, p.starts, p.kills, p.exits)
 	}
 	t.Logf("the subscriber was told %d changes and resumed %d times", len(c.subscriber.log), c.subscriber.resumes)
+	c.scars(t)
+}
+
+// scars tells what the blows hit.
+func (c *chaos) scars(t *testing.T) {
+	t.Helper()
+	for what, query := range map[string]string{
+		"calls made":                           "SELECT count(*) FROM attempts",
+		"calls that failed":                    "SELECT count(*) FROM attempts WHERE error_kind IS NOT NULL",
+		"effects sent more than once":          "SELECT count(*) FROM (SELECT effect_id FROM attempts WHERE method = 'POST' GROUP BY 1 HAVING count(*) > 1) x",
+		"runs leased more than once":           "SELECT count(*) FROM runs WHERE fence > 1",
+		"webhooks repeated":                    "SELECT coalesce(sum(repeats), 0) FROM events",
+		"events found by asking":               "SELECT count(*) FROM events WHERE source = 'CATCH_UP'",
+		"webhooks refused or lost at a vendor": "",
+	} {
+		var n int
+		if query == "" {
+			for _, s := range []*sim.Core{c.stripe.Core, c.togai.Core} {
+				for _, d := range s.Deliveries() {
+					if d.State == sim.Dropped || len(d.Attempts) > 1 {
+						n++
+					}
+				}
+			}
+		} else if err := c.db.NewRaw(query).Scan(t.Context(), &n); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d", what, n)
+	}
 }
 
 // chaos is four processes, what they talk to, and the wires between.
@@ -288,7 +319,7 @@ func (c *chaos) plan(r *rand.Rand, within time.Duration) (plan []blow) {
 	kinds := []func(*rand.Rand) (string, func(*testing.T)){
 		c.kill, c.kill, c.kill, c.freeze, c.freeze, c.restart, c.crash, c.network, c.network, c.network, c.network, c.lie, c.lie, c.lie, c.mail,
 	}
-	for at := time.Duration(0); at < within; at += 50*time.Millisecond + time.Duration(r.Int64N(int64(600*time.Millisecond))) {
+	for at := time.Duration(0); at < within; at += *chaosEvery/8 + lasting(r, *chaosEvery*7/4) {
 		what, fall := kinds[r.IntN(len(kinds))](r)
 		plan = append(plan, blow{at, what, fall})
 	}
