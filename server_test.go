@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -825,6 +827,248 @@ func TestStop(t *testing.T) {
 	if err := w.NewRaw("SELECT state FROM effects WHERE kind = 'CREATE' AND entity = 'customer'").Scan(t.Context(), &settled); err != nil || settled != flow.EffectConfirmed {
 		t.Errorf("the call in the air is %s (%v)", settled, err)
 	}
+}
+
+// told is what a subscriber gets, and what the table says, of one change.
+type told struct {
+	Run, State, Step, StepState string
+	Version                     int64
+}
+
+// TestTwoOfEach has two processes with the API and two workers, two hundred customers, and subscribers that are cut
+// again and again, also by kill -9 of who serves them, and go on at whichever process: the log of each is the table.
+func TestTwoOfEach(t *testing.T) {
+	t.Parallel()
+	const customers, kills = 200, 4
+	seed := mathrand.Uint64()
+	t.Logf("seed %d", seed)
+	w := newWorld(t)
+	addrs := []string{w.addr, freeAddr(t)}
+	var api [2]*child
+	for i := range api {
+		api[i] = w.serve(t, "", "--roles=api", "--addr="+addrs[i])
+		api[i].serving(t)
+		w.serve(t, "", "--roles=worker", "--addr=127.0.0.1:0").serving(t)
+	}
+	var start struct {
+		Data struct{ Runs struct{ FeedCursor string } }
+	}
+	ask(t, "http://"+addrs[0]+"/graphql", w.token, "{ runs(first: 1) { feedCursor } }", nil, &start)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	followers := []*follower{{open: socketUpdates}, {open: eventUpdates}}
+	var following sync.WaitGroup
+	for i, f := range followers {
+		f.dice, f.cursor, f.grown = mathrand.New(mathrand.NewPCG(seed, uint64(i))), start.Data.Runs.FeedCursor, make(chan struct{}, 1)
+		following.Go(func() { f.follow(ctx, addrs, w.token) })
+	}
+	defer following.Wait()
+	defer cancel()
+
+	made := make(chan error, 1)
+	go func() {
+		for i := range customers {
+			if _, err := w.stripe.First().CreateCustomer(map[string]any{"name": fmt.Sprint("Customer ", i), "email": fmt.Sprintf("c%d@example.com", i)}); err != nil {
+				made <- err
+				return
+			}
+		}
+		made <- nil
+	}()
+	dice := mathrand.New(mathrand.NewPCG(seed, uint64(len(followers))))
+	for n := range kills {
+		for followers[n%2].seen() < (n+1)*customers/2 {
+			select {
+			case <-followers[n%2].grown:
+			case <-ctx.Done():
+				t.Fatalf("a subscriber has %d changes", followers[n%2].seen())
+			}
+		}
+		i := dice.IntN(len(api))
+		_ = api[i].cmd.Process.Kill()
+		<-api[i].done
+		api[i] = w.serve(t, "", "--roles=api", "--addr="+addrs[i])
+		api[i].serving(t)
+	}
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	w.settled(t, 2*customers)
+	var table []told
+	for numbered := false; !numbered; {
+		err := w.NewRaw("SELECT NOT EXISTS (SELECT FROM changes WHERE pos IS NULL)").Scan(t.Context(), &numbered)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !numbered {
+			select {
+			case <-followers[0].grown:
+			case <-ctx.Done():
+				t.Fatal("changes are not numbered")
+			}
+		}
+	}
+	var rows []db.Change
+	if err := w.NewSelect().Model(&rows).Where("org_id = ?", w.org).OrderExpr("pos").Scan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range rows {
+		table = append(table, told{db.FormatID("run", c.RunID), c.State, c.Step, c.StepState, c.Version})
+	}
+	for i, f := range followers {
+		for f.seen() < len(table) {
+			select {
+			case <-f.grown:
+			case <-ctx.Done():
+				t.Fatalf("subscriber %d has %d of %d changes: %v", i, f.seen(), len(table), f.err)
+			}
+		}
+	}
+	cancel()
+	following.Wait()
+	for i, f := range followers {
+		if !slices.Equal(f.log, table) {
+			t.Errorf("the log of subscriber %d, of %d, is not the table, of %d", i, len(f.log), len(table))
+		}
+		t.Logf("subscriber %d: %d changes over %d connections", i, len(f.log), f.cuts)
+	}
+}
+
+// follower is a subscriber that is cut at random, and goes on from its last cursor.
+type follower struct {
+	open   func(ctx context.Context, addr, token, cursor string) (next func() ([]byte, error), cut func(), err error)
+	dice   *mathrand.Rand
+	cursor string
+	grown  chan struct{} // a token when the log has
+	cuts   int
+	err    error
+
+	mu  sync.Mutex
+	log []told
+}
+
+func (f *follower) seen() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.log)
+}
+
+func (f *follower) follow(ctx context.Context, addrs []string, token string) {
+	for ctx.Err() == nil {
+		next, cut, err := f.open(ctx, addrs[f.dice.IntN(len(addrs))], token, f.cursor)
+		if err != nil { // that process is being restarted
+			continue
+		}
+		f.cuts++
+		for left := 1 + f.dice.IntN(80); left > 0 && err == nil; left-- {
+			var text []byte
+			if text, err = next(); err == nil {
+				err = f.note(text)
+			}
+		}
+		if f.err = err; ctx.Err() == nil {
+			cut()
+		}
+	}
+}
+
+func (f *follower) note(text []byte) error {
+	var m struct {
+		Data *struct {
+			U struct {
+				Cursor string
+				Change struct {
+					Version         int64
+					State           string
+					Step, StepState *string
+				}
+				Run struct{ ID string }
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &m); err != nil || m.Data == nil {
+		return fmt.Errorf("%s: %w", text, err)
+	}
+	c, or := m.Data.U.Change, func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	f.mu.Lock()
+	f.log = append(f.log, told{m.Data.U.Run.ID, c.State, or(c.Step), or(c.StepState), c.Version})
+	f.mu.Unlock()
+	f.cursor = m.Data.U.Cursor
+	select {
+	case f.grown <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+const updates = "subscription ($after: String) { u: runUpdates(after: $after) { cursor change { version state step stepState } run { id } } }"
+
+func subscription(cursor string) map[string]any {
+	return map[string]any{"query": updates, "variables": map[string]string{"after": cursor}}
+}
+
+func socketUpdates(ctx context.Context, addr, token, cursor string) (func() ([]byte, error), func(), error) {
+	conn, _, err := websocket.Dial(ctx, "ws://"+addr+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, m := range []map[string]any{
+		{"type": "connection_init", "payload": map[string]string{"Authorization": "Bearer " + token}},
+		{"type": "subscribe", "id": "1", "payload": subscription(cursor)},
+	} {
+		if err := wsjson.Write(ctx, conn, m); err != nil {
+			conn.CloseNow()
+			return nil, nil, err
+		}
+	}
+	return func() ([]byte, error) {
+		for {
+			var m struct {
+				Type    string
+				Payload json.RawMessage
+			}
+			err := wsjson.Read(ctx, conn, &m)
+			if err != nil || m.Type == "next" {
+				return m.Payload, err
+			}
+		}
+	}, func() { conn.CloseNow() }, nil
+}
+
+func eventUpdates(ctx context.Context, addr, token, cursor string) (func() ([]byte, error), func(), error) {
+	body, err := json.Marshal(subscription(cursor))
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cut := context.WithCancel(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/graphql", bytes.NewReader(body))
+	if err != nil {
+		cut()
+		return nil, nil, err
+	}
+	for name, value := range map[string]string{"Content-Type": "application/json", "Accept": "text/event-stream", "Authorization": "Bearer " + token} {
+		req.Header.Set(name, value)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		cut()
+		return nil, nil, err
+	}
+	lines := bufio.NewReader(res.Body)
+	return func() ([]byte, error) {
+		for {
+			line, err := lines.ReadBytes('\n')
+			if text, ok := bytes.CutPrefix(line, []byte("data: ")); ok || err != nil {
+				return text, err
+			}
+		}
+	}, cut, nil
 }
 
 // TestStopUnderLoad asks a process to end that is never without a request.
