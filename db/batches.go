@@ -12,8 +12,8 @@ import (
 
 // byID reads rows by id.
 func byID[T any](ctx context.Context, idb bun.IDB, org ID, ids []ID, id func(*T) ID) (map[ID]T, error) {
-	var rows []T
-	err := idb.NewSelect().Model(&rows).Where("?TableAlias.org_id = ? AND ?TableAlias.id IN (?)", org, bun.List(ids)).Scan(ctx)
+	t := tableOf[T]()
+	rows, err := rowsOf[T](ctx, idb, t.read+" WHERE "+t.alias+".org_id = $1 AND "+t.alias+".id = ANY($2)", org, ids)
 	out := make(map[ID]T, len(rows))
 	for i := range rows {
 		out[id(&rows[i])] = rows[i]
@@ -23,9 +23,8 @@ func byID[T any](ctx context.Context, idb bun.IDB, org ID, ids []ID, id func(*T)
 
 // under reads rows by what they belong to, in an order.
 func under[T any](ctx context.Context, idb bun.IDB, org ID, column string, keys []ID, order string, key func(*T) ID) (map[ID][]T, error) {
-	var rows []T
-	err := idb.NewSelect().Model(&rows).Where("?TableAlias.org_id = ? AND ?TableAlias.? IN (?)", org, bun.Ident(column), bun.List(keys)).
-		OrderExpr(order).Scan(ctx)
+	t := tableOf[T]()
+	rows, err := rowsOf[T](ctx, idb, t.read+" WHERE "+t.alias+".org_id = $1 AND "+t.alias+"."+column+" = ANY($2) ORDER BY "+order, org, keys)
 	out := make(map[ID][]T, len(keys))
 	for i := range rows {
 		k := key(&rows[i])
@@ -191,12 +190,11 @@ func SlotsByEffect(ctx context.Context, idb bun.IDB, org ID, effects []ID) (map[
 // MappingByRecord finds the mapping that holds a record of an app, in one vendor account when account is given.
 // ErrConflict says that several accounts hold such a record, in different mappings.
 func MappingByRecord(ctx context.Context, idb bun.IDB, org ID, app, entity, id string, account ID) (Mapping, error) {
-	var rows []Mapping
-	q := idb.NewSelect().Model(&rows).Where(`m.org_id = ?0 AND m.id IN (SELECT ms.mapping_id FROM mapping_slots ms
+	t := tableOf[Mapping]()
+	rows, err := rowsOf[Mapping](ctx, idb, t.read+` WHERE m.org_id = $1 AND m.id IN (SELECT ms.mapping_id FROM mapping_slots ms
 		JOIN vendor_accounts va ON va.org_id = ms.org_id AND va.id = ms.vendor_account_id
-		WHERE ms.org_id = ?0 AND ms.external_id = ?1 AND ms.entity = ?2 AND va.app = ?3 AND (?4 OR ms.vendor_account_id = ?5))`,
-		org, id, entity, app, account == ID{}, account)
-	err := q.Limit(2).Scan(ctx)
+		WHERE ms.org_id = $1 AND ms.external_id = $2 AND ms.entity = $3 AND va.app = $4 AND ($5::uuid IS NULL OR ms.vendor_account_id = $5)) LIMIT 2`,
+		org, id, entity, app, orNull(account))
 	switch {
 	case err != nil:
 		return Mapping{}, err

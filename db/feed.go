@@ -69,15 +69,14 @@ func ChangesAfter(ctx context.Context, idb bun.IDB, pos int64, limit int) ([]Cha
 
 // ChangesOf reads an organization's changes after one position up to another, the latter included.
 func ChangesOf(ctx context.Context, idb bun.IDB, org ID, f FeedFilter, after, upTo int64, limit int) ([]Change, error) {
-	var rows []Change
-	q := idb.NewSelect().Model(&rows).Where("org_id = ? AND pos > ? AND pos <= ?", org, after, upTo)
-	equal(q, "run_id", f.Run)
-	equal(q, "flow_id", f.Flow)
-	equal(q, "flow_link_id", f.Link)
-	equal(q, "connection_id", f.Connection)
-	equal(q, "source", f.Source)
-	err := q.OrderExpr("pos").Limit(int64(limit)).Scan(ctx)
-	return rows, err
+	t := tableOf[Change]()
+	c := &conditions{args: []any{org, after, upTo}}
+	equal(c, "run_id", f.Run)
+	equal(c, "flow_id", f.Flow)
+	equal(c, "flow_link_id", f.Link)
+	equal(c, "connection_id", f.Connection)
+	equal(c, "source", f.Source)
+	return rowsOf[Change](ctx, idb, fmt.Sprintf("%s WHERE org_id = $1 AND pos > $2 AND pos <= $3%s ORDER BY pos LIMIT %d", t.read, &c.text, limit), c.args...)
 }
 
 // FeedHead tells the first and the last position that are kept; zero and zero before the first change. A position p

@@ -50,8 +50,8 @@ type AuditFilter struct {
 
 // ConnectionsPage lists the connections that are there.
 func ConnectionsPage(ctx context.Context, idb bun.IDB, org ID, f ConnectionFilter, w Window) ([]Connection, error) {
-	return page[Connection](ctx, idb, org, w, func(q *bun.SelectQuery) {
-		q.Where("c.deleted_at IS NULL")
+	return page[Connection](ctx, idb, org, w, func(q *conditions) {
+		q.text.WriteString(" AND c.deleted_at IS NULL")
 		equal(q, "c.app", f.App)
 		equal(q, "c.state", f.State)
 	})
@@ -66,7 +66,7 @@ func ConnectionsByApp(ctx context.Context, idb bun.IDB, org ID, apps []string, w
 
 // FlowsPage lists flows.
 func FlowsPage(ctx context.Context, idb bun.IDB, org ID, f FlowFilter, w Window) ([]Flow, error) {
-	return page[Flow](ctx, idb, org, w, func(q *bun.SelectQuery) {
+	return page[Flow](ctx, idb, org, w, func(q *conditions) {
 		equal(q, "f.kind", f.Kind)
 		equal(q, "f.direction", f.Direction)
 	})
@@ -78,11 +78,11 @@ const uses = `fl.id IN (SELECT l.id FROM flow_links l WHERE l.org_id = fl.org_id
 
 // FlowLinksPage lists the flow links that are there.
 func FlowLinksPage(ctx context.Context, idb bun.IDB, org ID, f FlowLinkFilter, w Window) ([]FlowLink, error) {
-	return page[FlowLink](ctx, idb, org, w, func(q *bun.SelectQuery) {
-		q.Where("fl.deleted_at IS NULL")
+	return page[FlowLink](ctx, idb, org, w, func(q *conditions) {
+		q.text.WriteString(" AND fl.deleted_at IS NULL")
 		equal(q, "fl.flow_id", f.Flow)
 		if f.Connection != (ID{}) {
-			q.Where(uses, f.Connection)
+			q.and(uses, f.Connection)
 		}
 	})
 }
@@ -103,7 +103,7 @@ func FlowLinksByConnection(ctx context.Context, idb bun.IDB, org ID, connections
 
 // EventsPage lists events.
 func EventsPage(ctx context.Context, idb bun.IDB, org ID, f EventFilter, w Window) ([]Event, error) {
-	return page[Event](ctx, idb, org, w, func(q *bun.SelectQuery) { equal(q, "e.connection_id", f.Connection) })
+	return page[Event](ctx, idb, org, w, func(q *conditions) { equal(q, "e.connection_id", f.Connection) })
 }
 
 // EventsByConnection lists for each connection what it received.
@@ -113,7 +113,7 @@ func EventsByConnection(ctx context.Context, idb bun.IDB, org ID, connections []
 
 // RunsPage lists runs.
 func RunsPage(ctx context.Context, idb bun.IDB, org ID, f RunFilter, w Window) ([]Run, error) {
-	return page[Run](ctx, idb, org, w, func(q *bun.SelectQuery) {
+	return page[Run](ctx, idb, org, w, func(q *conditions) {
 		equal(q, "r.flow_id", f.Flow)
 		equal(q, "r.flow_link_id", f.Link)
 		equal(q, "r.connection_id", f.Connection)
@@ -130,7 +130,7 @@ func RunsByLink(ctx context.Context, idb bun.IDB, org ID, links []ID, w Window) 
 
 // MappingsPage lists mappings.
 func MappingsPage(ctx context.Context, idb bun.IDB, org ID, f MappingFilter, w Window) ([]Mapping, error) {
-	return page[Mapping](ctx, idb, org, w, func(q *bun.SelectQuery) {
+	return page[Mapping](ctx, idb, org, w, func(q *conditions) {
 		equal(q, "m.entity", f.Entity)
 		equal(q, "m.parent_id", f.Parent)
 	})
@@ -138,7 +138,7 @@ func MappingsPage(ctx context.Context, idb bun.IDB, org ID, f MappingFilter, w W
 
 // EffectsPage lists effects.
 func EffectsPage(ctx context.Context, idb bun.IDB, org ID, f EffectFilter, w Window) ([]Effect, error) {
-	return page[Effect](ctx, idb, org, w, func(q *bun.SelectQuery) {
+	return page[Effect](ctx, idb, org, w, func(q *conditions) {
 		equal(q, "ef.run_id", f.Run)
 		equal(q, "ef.mapping_id", f.Mapping)
 		equal(q, "ef.connection_id", f.Connection)
@@ -149,7 +149,7 @@ func EffectsPage(ctx context.Context, idb bun.IDB, org ID, f EffectFilter, w Win
 
 // AuditPage lists what was done.
 func AuditPage(ctx context.Context, idb bun.IDB, org ID, f AuditFilter, w Window) ([]Audit, error) {
-	return page[Audit](ctx, idb, org, w, func(q *bun.SelectQuery) {
+	return page[Audit](ctx, idb, org, w, func(q *conditions) {
 		equal(q, "al.token_id", f.Token)
 		equal(q, "al.field", f.Field)
 		equal(q, "al.object_id", f.Object)
@@ -171,10 +171,4 @@ func (d *DB) Snapshot(ctx context.Context, read func(ctx context.Context, tx Tx,
 		}
 		return read(ctx, tx, pos)
 	})
-}
-
-func equal[V comparable](q *bun.SelectQuery, column string, v V) {
-	if v != *new(V) {
-		q.Where("? = ?", bun.Safe(column), v)
-	}
 }

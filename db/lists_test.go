@@ -18,23 +18,28 @@ import (
 
 // spoken keeps the statements that are sent, as they are sent.
 type spoken struct {
-	mu  sync.Mutex
-	sql []string
+	mu   sync.Mutex
+	sent []statement
+}
+
+type statement struct {
+	sql  string
+	args []any
 }
 
 func (s *spoken) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sql = append(s.sql, q.SQL)
+	s.sent = append(s.sent, statement{q.SQL, q.Args})
 	return ctx
 }
 func (*spoken) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-func (s *spoken) take() []string {
+func (s *spoken) take() []statement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := s.sql
-	s.sql = nil
+	out := s.sent
+	s.sent = nil
 	return out
 }
 
@@ -245,14 +250,14 @@ func TestPlans(t *testing.T) {
 			if err := c.read(w); err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
-			for _, sql := range said.take() {
-				if !strings.HasPrefix(strings.ToUpper(sql), "SELECT") {
+			for _, s := range said.take() {
+				if !strings.HasPrefix(strings.ToUpper(s.sql), "SELECT") {
 					continue // BEGIN and COMMIT
 				}
-				plan := explain(t, d, sql)
+				plan := explain(t, d, s)
 				for _, node := range plan {
 					if strings.HasPrefix(node, "Seq Scan") || !c.sorts && strings.Contains(node, "Sort") {
-						t.Errorf("%s %+v: %s\n%s\n%s", c.name, w, node, strings.Join(plan, "\n"), sql)
+						t.Errorf("%s %+v: %s\n%s\n%s", c.name, w, node, strings.Join(plan, "\n"), s.sql)
 						break
 					}
 				}
@@ -262,11 +267,11 @@ func TestPlans(t *testing.T) {
 }
 
 // explain is a statement's plan, a line for each node.
-func explain(t *testing.T, d *db.DB, sql string) []string {
+func explain(t *testing.T, d *db.DB, s statement) []string {
 	t.Helper()
 	var raw string
-	if err := d.Pool.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+sql).Scan(&raw); err != nil {
-		t.Fatalf("%v in %s", err, sql)
+	if err := d.Pool.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+s.sql, s.args...).Scan(&raw); err != nil {
+		t.Fatalf("%v in %s", err, s.sql)
 	}
 	type node struct {
 		Type     string `json:"Node Type"`

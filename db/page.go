@@ -2,6 +2,8 @@ package db
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
 )
@@ -32,14 +34,39 @@ func (w Window) order() string {
 }
 
 // page reads one page of an organization's rows. narrow may add conditions.
-func page[T any](ctx context.Context, idb bun.IDB, org ID, w Window, narrow func(*bun.SelectQuery)) ([]T, error) {
-	var rows []T
-	q := w.of(idb.NewSelect().Model(&rows).Where("?TableAlias.org_id = ?", org))
+func page[T any](ctx context.Context, idb bun.IDB, org ID, w Window, narrow func(*conditions)) ([]T, error) {
+	t := tableOf[T]()
+	c := &conditions{args: []any{org}}
+	c.text.WriteString(t.alias + ".org_id = $1")
 	if narrow != nil {
-		narrow(q)
+		narrow(c)
 	}
-	err := q.Scan(ctx)
-	return rows, err
+	if w.After != (ID{}) {
+		c.and(t.alias+".id < ?0", w.After)
+	}
+	if w.Before != (ID{}) {
+		c.and(t.alias+".id > ?0", w.Before)
+	}
+	// The limit is a part of the text: a plan for any limit at all may be to sort the whole list.
+	return rowsOf[T](ctx, idb, fmt.Sprintf("%s WHERE %s ORDER BY %s.id %s LIMIT %d", t.read, &c.text, t.alias, w.order(), w.Limit), c.args...)
+}
+
+// conditions narrow a list. Its text is the same whatever the values are, so that it is prepared once.
+type conditions struct {
+	text strings.Builder
+	args []any
+}
+
+// and adds a condition, in which ?0 stands for the value.
+func (c *conditions) and(condition string, value any) {
+	c.args = append(c.args, value)
+	c.text.WriteString(" AND " + strings.ReplaceAll(condition, "?0", fmt.Sprintf("$%d", len(c.args))))
+}
+
+func equal[V comparable](c *conditions, column string, v V) {
+	if v != *new(V) {
+		c.and(column+" = ?0", v)
+	}
 }
 
 // pages reads a page for each of many parents in one statement. keys is the SQL type of the parents' keys; narrow says

@@ -8,10 +8,12 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/uptrace/bun"
 )
 
-// The statements that every event and every step needs go to Postgres by pgx, prepared: their text is always the same, so
-// they are parsed and planned once per connection, which costs more than running them. All others are bun's.
+// The statements that every event and every step needs, and those that read what callers ask for most, go to Postgres by
+// pgx, prepared: their text is always the same, so they are parsed and planned once per connection, which costs more than
+// running them. All others are bun's.
 
 // querier is a pool or a transaction.
 type querier interface {
@@ -66,6 +68,37 @@ func manyIn[T any](ctx context.Context, tx Tx, sql string, args ...any) (rows []
 		return err
 	})
 	return rows, err
+}
+
+// rowsOf is many outside or within a transaction, as a query that takes a bun.IDB has it.
+func rowsOf[T any](ctx context.Context, idb bun.IDB, sql string, args ...any) ([]T, error) {
+	if tx, ok := idb.(Tx); ok {
+		return manyIn[T](ctx, tx, sql, args...)
+	}
+	return many[T](ctx, idb.(*DB).Pool, sql, args...)
+}
+
+// table is how rows of a model are read: SELECT its columns FROM its table, under an alias.
+type table struct{ read, alias string }
+
+var tablesByType sync.Map // reflect.Type → table
+
+func tableOf[T any]() table {
+	t := reflect.TypeFor[T]()
+	if known, ok := tablesByType.Load(t); ok {
+		return known.(table)
+	}
+	base, _ := t.FieldByName("BaseModel")
+	name, alias, _ := strings.Cut(base.Tag.Get("bun"), ",alias:")
+	var columns []string
+	for _, f := range reflect.VisibleFields(t) {
+		if f.IsExported() && !f.Anonymous && !strings.HasPrefix(f.Tag.Get("bun"), "rel:") {
+			columns = append(columns, column(f))
+		}
+	}
+	out := table{"SELECT " + alias + "." + strings.Join(columns, ", "+alias+".") + " FROM " + name + " " + alias, alias}
+	tablesByType.Store(t, out)
+	return out
 }
 
 // run runs a prepared statement that answers nothing, within a transaction.

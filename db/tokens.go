@@ -31,9 +31,14 @@ func AddToken(ctx context.Context, idb bun.IDB, t Token) error {
 
 // TokenByHash finds a token in any organization, revoked and expired ones too.
 func TokenByHash(ctx context.Context, idb bun.IDB, hash []byte) (Token, error) {
-	var t Token
-	err := idb.NewSelect().Model(&t).Where("hash = ?", hash).Scan(ctx)
-	return t, found(err)
+	rows, err := rowsOf[Token](ctx, idb, tableOf[Token]().read+" WHERE hash = $1", hash)
+	if err == nil && len(rows) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	return rows[0], nil
 }
 
 // UseToken notes that a token was used, at most once in every.

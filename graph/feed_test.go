@@ -57,7 +57,7 @@ func feedSiteAt(t testing.TB, url string) *feedSite {
 type runCounter struct{ n *atomic.Int64 }
 
 func (c runCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
-	if strings.Contains(q.SQL, `FROM "runs"`) {
+	if strings.Contains(q.SQL, "FROM runs ") {
 		c.n.Add(1)
 	}
 	return ctx

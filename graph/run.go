@@ -48,18 +48,45 @@ func (r queryResolver) Runs(ctx context.Context, filter *model.RunFilter, first 
 		Flow: model.FlowID.Narrow(in.FlowID), Link: model.FlowLinkID.Narrow(in.FlowLinkID), Connection: model.ConnectionID.Narrow(in.ConnectionID),
 		Event: model.EventID.Narrow(in.EventID), Mapping: model.MappingID.Narrow(in.MappingID), State: string(given(in.State)),
 	}
+	followed := asked(ctx, "feedCursor")
 	page, err := runs.connection(pageArgs{first, last, after, before}, func(w db.Window) (rows []db.Run, err error) {
-		err = r.DB.Snapshot(ctx, func(ctx context.Context, tx db.Tx, pos int64) (err error) {
-			at = pos
-			rows, err = db.RunsPage(ctx, tx, organization(ctx), f, w)
-			return err
-		})
+		if !followed {
+			rows, err = db.RunsPage(ctx, r.DB, organization(ctx), f, w)
+		} else {
+			err = r.DB.Snapshot(ctx, func(ctx context.Context, tx db.Tx, pos int64) (err error) {
+				at = pos
+				rows, err = db.RunsPage(ctx, tx, organization(ctx), f, w)
+				return err
+			})
+		}
+		if err == nil {
+			err = r.below(ctx, rows)
+		}
 		return rows, err
 	})
-	if err == nil {
+	if err == nil && followed {
 		page.FeedCursor = new(r.feed.cursor(organization(ctx), at))
 	}
 	return page, err
+}
+
+// below reads what lists of runs mostly show with each.
+func (r *Resolvers) below(ctx context.Context, rows []db.Run) error {
+	ids, flows := make([]db.ID, len(rows)), make([]db.ID, len(rows))
+	for i, row := range rows {
+		ids[i], flows[i] = row.ID, row.FlowID
+	}
+	for field, read := range map[string]func() error{
+		"steps": func() error { return ahead(ctx, r, r.load(ctx).steps, db.StepsByRun, ids) },
+		"flow":  func() error { return ahead(ctx, r, r.load(ctx).flows, db.FlowsOf, flows) },
+	} {
+		if len(rows) > 0 && (asked(ctx, "nodes", field) || asked(ctx, "edges", "node", field)) {
+			if err := read(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (r queryResolver) Run(ctx context.Context, id string) (*model.Run, error) {
