@@ -1350,6 +1350,7 @@ var house = map[string][]string{
 	"graph/model":         {"graph/auth", "jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
 	"graph/generated":     {"graph/model", "graph/auth", "jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
 	"graph/demo":          {},
+	"graph/examples/go":   {},
 	"graph/graphiql":      {},
 	"jobs/intake":         {"jobs", "jobs/flow", "connectors", "db", "leaves"},
 	"jobs":                {"jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
