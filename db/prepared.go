@@ -1,7 +1,9 @@
 package db
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -30,11 +32,10 @@ func many[T any](ctx context.Context, q querier, sql string, args ...any) ([]T, 
 	defer rows.Close()
 	var out []T
 	for rows.Next() {
-		var row T
-		if err := scan(rows, reflect.ValueOf(&row).Elem()); err != nil {
+		out = append(out, *new(T))
+		if err := scan(rows, reflect.ValueOf(&out[len(out)-1]).Elem()); err != nil {
 			return nil, err
 		}
-		out = append(out, row)
 	}
 	return out, rows.Err()
 }
@@ -116,6 +117,18 @@ func scan(rows pgx.Rows, row reflect.Value) error {
 		at, ok := fields[columns[i].Name]
 		if raw == nil || !ok {
 			continue
+		}
+		switch into := row.FieldByIndex(at).Addr().Interface().(type) {
+		case *ID: // which pgx would print and parse again, as uuid.UUID is a sql.Scanner
+			if len(raw) == len(into) {
+				copy(into[:], raw)
+				continue
+			}
+		case *json.RawMessage: // whose syntax Postgres has checked
+			if columns[i].Format == pgx.TextFormatCode {
+				*into = bytes.Clone(raw)
+				continue
+			}
 		}
 		if err := types.Scan(columns[i].DataTypeOID, columns[i].Format, raw, row.FieldByIndex(at).Addr().Interface()); err != nil {
 			return fmt.Errorf("reading column %s: %w", columns[i].Name, err)
