@@ -1,9 +1,13 @@
 package graph
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -38,11 +42,12 @@ type socketTransport struct {
 	origins origins
 	open    *streams
 	closing context.Context // ends when sockets must go
+	log     *slog.Logger
 }
 
 func newSocketTransport(v *vigil, o origins, l Limits, open *streams, closing context.Context, log *slog.Logger) socketTransport {
 	return socketTransport{
-		origins: o, open: open, closing: closing,
+		origins: o, open: open, closing: closing, log: log,
 		Websocket: transport.Websocket{
 			Implementation:   accepter{v, l},
 			InitFunc:         admit(v, log),
@@ -58,7 +63,9 @@ func (t socketTransport) Supports(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// Do serves one socket until it ends. What gqlgen would log or accept for want of a check is refused before.
+// Do begins to serve one socket. What gqlgen would log or accept for want of a check is refused before. Once the request
+// has become a socket nothing needs its goroutine, nor what the server keeps for a request, which is most of the memory
+// that a quiet socket would take.
 func (t socketTransport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
 	offered := strings.Split(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",")
 	switch {
@@ -72,11 +79,24 @@ func (t socketTransport) Do(w http.ResponseWriter, r *http.Request, exec graphql
 		http.Error(w, "the service is going away", http.StatusServiceUnavailable)
 		return
 	}
+	settled := make(chan struct{})
+	go t.serve(w, r.WithContext(context.WithoutCancel(r.Context())), exec, sync.OnceFunc(func() { close(settled) }))
+	<-settled
+}
+
+// serve serves one socket until it ends. It says once it needs the request's answer no more.
+func (t socketTransport) serve(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor, settled func()) {
 	defer t.open.all.Done()
+	defer settled()
+	defer func() {
+		if p := recover(); p != nil { // which net/http does for its own goroutines alone
+			t.log.ErrorContext(r.Context(), "serving a socket", "err", recovered(r.Context(), p), "request", requestID(r.Context()))
+		}
+	}()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(t.closing, func() { cancel(context.Cause(t.closing)) })()
-	ctx = context.WithValue(ctx, socketKey{}, &life{ctx: ctx, end: cancel})
+	ctx = context.WithValue(ctx, socketKey{}, &life{ctx: ctx, end: cancel, settled: settled})
 	t.Websocket.Do(w, r.WithContext(ctx), exec)
 }
 
@@ -85,6 +105,8 @@ type life struct {
 	ctx    context.Context
 	end    context.CancelCauseFunc // with a violation, whose code closes the socket
 	bearer string                  // once admitted
+
+	settled func() // the request has become a socket
 }
 
 // streams counts what goes on until somebody ends it: sockets, and answers of events.
@@ -155,11 +177,33 @@ type accepter struct {
 // Accept upgrades the request; origin and protocol were checked.
 func (a accepter) Accept(w http.ResponseWriter, r *http.Request, _ transport.WebsocketAcceptOptions) (transport.WebsocketConn, error) {
 	inner := transport.CoderWebsocketImplementation{AcceptOptions: coderws.AcceptOptions{InsecureSkipVerify: true}}
-	conn, err := inner.Accept(w, r, transport.WebsocketAcceptOptions{Subprotocols: []string{protocol}})
+	conn, err := inner.Accept(slim{w}, r, transport.WebsocketAcceptOptions{Subprotocols: []string{protocol}})
 	if err != nil {
 		return nil, err
 	}
-	return &socket{WebsocketConn: conn, life: lifeOf(r.Context()), vigil: a.vigil, limits: a.limits, inner: map[string]string{}, outer: map[string]string{}}, nil
+	life := lifeOf(r.Context())
+	life.settled()
+	return &socket{WebsocketConn: conn, life: life, vigil: a.vigil, limits: a.limits, inner: map[string]string{}, outer: map[string]string{}}, nil
+}
+
+// slim gives a socket smaller buffers than a request has: of what it mostly does, they hold a message.
+type slim struct{ http.ResponseWriter }
+
+const (
+	readBuffer  = 512
+	writeBuffer = 1024
+)
+
+// Hijack takes the connection over from the server, with what was read of it too early.
+func (s slim) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, had, err := http.NewResponseController(s.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, _ := had.Reader.Peek(had.Reader.Buffered())
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), conn), max(readBuffer, len(early)))
+	_, err = r.Peek(len(early)) // to be found where it was
+	return conn, bufio.NewReadWriter(r, bufio.NewWriterSize(conn, writeBuffer)), err
 }
 
 // tooMany is the error that refuses one operation more.

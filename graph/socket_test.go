@@ -1,10 +1,13 @@
 package graph
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -344,3 +347,38 @@ func TestAHugeMessageClosesTheSocket(t *testing.T) {
 	w.send(subscribeTo("a", "{viewer{id}}#"+strings.Repeat("x", 2000)))
 	w.wantClose(coderws.StatusMessageTooBig)
 }
+
+// What a peer sends before it has its answer is part of what it says.
+func TestAnEarlyMessage(t *testing.T) {
+	t.Parallel()
+	_, addr, _ := strings.Cut(socketEdge(t, nil), "://")
+	conn, err := net.Dial("tcp", addr)
+	check(t, err)
+	defer conn.Close()
+	check(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	var said bytes.Buffer
+	early := frames{conn: noted{conn, &said}, in: bufio.NewReader(conn)}
+	early.send(hello)
+	early.send(`{"type":"ping","payload":{"filler":"` + strings.Repeat("x", 1000) + `"}}`) // more than a socket's buffer
+	upgrade := "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: " + protocol + "\r\n\r\n"
+	_, err = conn.Write(append([]byte(upgrade), said.Bytes()...))
+	check(t, err)
+	res, err := http.ReadResponse(early.in, nil)
+	check(t, err)
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(res.Status)
+	}
+	for _, want := range []string{"connection_ack", "pong"} {
+		if text, err := early.read(); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
+// noted is a connection on which nothing is sent.
+type noted struct {
+	net.Conn
+	said *bytes.Buffer
+}
+
+func (n noted) Write(p []byte) (int, error) { return n.said.Write(p) }
