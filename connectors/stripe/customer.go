@@ -12,10 +12,12 @@ import (
 	"tieline/connectors"
 )
 
-// Metadata that we write on customers. Stripe's users see it in the dashboard.
+// Metadata that we write. Stripe's users see it in the dashboard.
 const (
 	metaAccount  = "togai_account_id"
 	metaCustomer = "togai_customer_id"
+	metaPlan     = "togai_price_plan_id"
+	metaInvoice  = "togai_invoice_id"
 	metaEffect   = "tieline_effect" // the idempotency key of the create; only we write it, whatever a flow's metadata holds
 )
 
@@ -47,23 +49,18 @@ type CustomerCreated struct {
 }
 
 func customerCreated() connectors.Trigger {
-	return connectors.On("customer.created", "Customer created", decodeCustomerCreated, listEvents("customer.created"), CustomerCreated{
-		EventID: "evt_1NG8Du2eZvKYlo2CUI79vXWy", OccurredAt: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), CustomerID: "cus_NffrFeUfNV2Hib",
+	return connectors.On("customer.created", "Customer created", decodeCustomerCreated, listEvents(eventCustomer), CustomerCreated{
+		EventID: "evt_1NG8Du2eZvKYlo2CUI79vXWy", OccurredAt: sampleTime, CustomerID: "cus_NffrFeUfNV2Hib",
 		Name: "Jenny Rosen", Email: "jenny@example.com", Currency: "usd",
 		Address:  Address{Line1: "Main Street 1", City: "Springfield", PostalCode: "12345", Country: "US"},
 		Metadata: map[string]string{},
 	}, func(t *connectors.Trigger) {
 		t.Description = "A customer was made in Stripe, by hand, through the API or by a checkout."
-		t.Entity, t.Events = "customer", []string{"customer.created"}
+		t.Entity, t.Events = "customer", []string{eventCustomer}
 		t.Read, t.Explain = readCustomerCreated, explainCustomerCreated
-		t.Reach = 30 * 24 * time.Hour                 // of Stripe's list of events
-		t.Every, t.Calm = time.Minute, 15*time.Minute // events are kept for 30 days: nothing is lost by asking seldom
+		t.Reach, t.Every, t.Calm = eventLife, time.Minute, 15*time.Minute // nothing is lost by asking seldom
 	}, connectors.ByHand(func(p CustomerCreated) connectors.Occurrence {
-		mode := connectors.Test
-		if p.Livemode {
-			mode = connectors.Live
-		}
-		return connectors.Occurrence{Record: connectors.Subject{Entity: "customer", ID: p.CustomerID, Name: p.Name}, At: p.OccurredAt, Mode: mode}
+		return connectors.Occurrence{Record: connectors.Subject{Entity: "customer", ID: p.CustomerID, Name: p.Name}, At: p.OccurredAt, Mode: modeOf(p.Livemode)}
 	}))
 }
 
@@ -88,19 +85,28 @@ func decodeCustomerCreated(body []byte) (connectors.Occurrence, error) {
 
 func (p CustomerCreated) with(cus *stripe.Customer) CustomerCreated {
 	p.CustomerID, p.Name, p.Email, p.Phone, p.Description = cus.ID, cus.Name, cus.Email, cus.Phone, cus.Description
-	p.Currency, p.Metadata, p.TogaiAccountID = string(cus.Currency), notes(cus), cus.Metadata[metaAccount]
+	p.Currency, p.Metadata, p.TogaiAccountID = string(cus.Currency), notes(cus.Metadata), cus.Metadata[metaAccount]
 	if a := cus.Address; a != nil {
 		p.Address = Address{a.Line1, a.Line2, a.City, a.State, a.PostalCode, a.Country}
 	}
 	return p
 }
 
-// notes are a customer's metadata, never null.
-func notes(cus *stripe.Customer) map[string]string {
-	if cus.Metadata == nil {
+// notes are a record's metadata, never null.
+func notes(m map[string]string) map[string]string {
+	if m == nil {
 		return map[string]string{}
 	}
-	return maps.Clone(cus.Metadata)
+	return maps.Clone(m)
+}
+
+// marked are the metadata of a record to be made: a flow's, under ours.
+func marked(given, own map[string]string, key string) map[string]string {
+	m := map[string]string{}
+	maps.Copy(m, given)
+	maps.Copy(m, own)
+	m[metaEffect] = key
+	return m
 }
 
 // label is what a person knows the customer by.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -102,14 +101,11 @@ func (in CreateCustomerInput) ownMetadata() map[string]string {
 func (in CreateCustomerInput) params(ctx context.Context, key string) *stripe.CustomerParams {
 	p := &stripe.CustomerParams{
 		Params: write(ctx, key), Name: stripe.String(in.Name), Email: given(in.Email), Phone: given(in.Phone), Description: given(in.Description),
-		Address: in.Address.params(given), PreferredLocales: texts(in.PreferredLocales), Metadata: map[string]string{},
+		Address: in.Address.params(given), PreferredLocales: texts(in.PreferredLocales), Metadata: marked(in.Metadata, in.ownMetadata(), key),
 	}
 	for _, t := range in.TaxIDs {
 		p.TaxIDData = append(p.TaxIDData, &stripe.CustomerTaxIDDataParams{Type: stripe.String(t.Type), Value: stripe.String(t.Value)})
 	}
-	maps.Copy(p.Metadata, in.Metadata)
-	maps.Copy(p.Metadata, in.ownMetadata())
-	p.Metadata[metaEffect] = key
 	return p
 }
 
@@ -230,7 +226,7 @@ func written(cus *stripe.Customer) (connectors.Ref, error) {
 	if cus.ID == "" {
 		return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
 	}
-	meta, err := json.Marshal(notes(cus))
+	meta, err := json.Marshal(notes(cus.Metadata))
 	if err != nil {
 		return connectors.Ref{}, fmt.Errorf("keeping the metadata: %w", err)
 	}

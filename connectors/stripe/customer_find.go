@@ -47,7 +47,7 @@ func runFindCustomer(ctx context.Context, c connectors.Conn, in FindCustomerInpu
 		return FindCustomerOutput{}, nil
 	}
 	cus := found[0]
-	return FindCustomerOutput{Found: true, CustomerID: cus.ID, Name: cus.Name, Email: cus.Email, Metadata: notes(cus), Matches: len(found)}, nil
+	return FindCustomerOutput{Found: true, CustomerID: cus.ID, Name: cus.Name, Email: cus.Email, Metadata: notes(cus.Metadata), Matches: len(found)}, nil
 }
 
 // find answers the newest first.

@@ -301,13 +301,21 @@ func TestRecordURL(t *testing.T) {
 
 func TestActionsTakeTheirSamples(t *testing.T) {
 	t.Parallel()
-	_, a, c, _ := opened(t)
-	for _, act := range c.App.Actions {
-		sample := act.Sample
-		if act.Key == "customer.update" {
-			sample = []byte(strings.Replace(string(sample), "cus_NffrFeUfNV2Hib", makes(t, a, nil), 1))
+	for _, act := range Connector().Actions {
+		_, a, c, _ := opened(t)
+		sample, swap := string(act.Sample), func(old, id string) string { return strings.ReplaceAll(string(act.Sample), old, id) }
+		before, _ := connect(t, a.Sim(), a.Key())
+		switch act.Key {
+		case "customer.update", "invoice.create":
+			sample = swap("cus_NffrFeUfNV2Hib", billed(t, a))
+		case "payment_link.create":
+			sample = swap("price_1MoBy5LkdIwHu7ixZhnattbh", priced(t, before).Prices[0].PriceID)
+		case "invoice.finalize":
+			sample = swap("in_1MtHbELkdIwHu7ixl4OzzPMv", drafted(t, a, before))
+		case "invoice.close", "credit_note.create":
+			sample = swap("in_1MtHbELkdIwHu7ixl4OzzPMv", opening(t, a, before))
 		}
-		out, err := act.Run(t.Context(), c, sample)
+		out, err := act.Run(t.Context(), c, []byte(sample))
 		if err != nil {
 			t.Errorf("%s: %v", act.Key, err)
 			continue

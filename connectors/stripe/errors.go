@@ -80,3 +80,11 @@ func garbled(err error, write bool) error {
 
 // missing tells that a record is not there.
 func missing(err error) bool { return connectors.KindOf(err) == connectors.NotFound }
+
+// codeOf is Stripe's own code of a refusal.
+func codeOf(err error) string {
+	if e, ok := errors.AsType[*connectors.Error](err); ok {
+		return e.Code
+	}
+	return ""
+}

@@ -16,6 +16,12 @@ import (
 // seen.
 const overlap = time.Hour
 
+// eventLife is how long Stripe lists an event. https://docs.stripe.com/api/events/list
+const eventLife = 30 * 24 * time.Hour
+
+// sampleTime is when samples happened.
+var sampleTime = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+
 // cursor is where the walk over a trigger's events stands. Events are listed newest first, so a walk goes from the
 // newest back to From, and the next one begins where this one found the newest.
 type cursor struct {

@@ -3,6 +3,7 @@ package stripe
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	stripe "github.com/stripe/stripe-go/v76"
@@ -10,20 +11,25 @@ import (
 	"tieline/connectors"
 )
 
-// scope is one permission of a restricted key that we need, and the call that tries reading it.
+// scope is one permission of a restricted key that we need, and the call that tries reading it. Writing includes reading.
 type scope struct {
-	key, label string
-	write      bool
-	needFor    []string
-	path       string
+	key, label, path string
+	readFor          []string // triggers, and actions that only read here
+	writeFor         []string
 }
 
 // scopes. The first is the one every connection needs. https://docs.stripe.com/keys/restricted-api-keys
 var scopes = []scope{
-	{"customers", "Customers", true, []string{"customer.created", "customer.create", "customer.update", "customer.find"}, "/v1/customers"},
-	{"events", "Events", false, []string{"customer.created"}, "/v1/events"},
-	{"checkout_sessions", "Checkout Sessions", false, []string{"customer.created"}, "/v1/checkout/sessions"},
-	{"webhook_endpoints", "Webhook Endpoints", true, []string{"webhook"}, "/v1/webhook_endpoints"},
+	{"customers", "Customers", "/v1/customers", []string{"customer.created", "customer.find", "customer.list", "invoice.create"}, []string{"customer.create", "customer.update"}},
+	{"events", "Events", "/v1/events", []string{"customer.created", "checkout.completed", "invoice.paid", "invoice.finalize"}, nil},
+	{"checkout_sessions", "Checkout Sessions", "/v1/checkout/sessions", []string{"customer.created", "checkout.completed"}, nil},
+	{"products", "Products", "/v1/products", nil, []string{"product.create"}},
+	{"prices", "Prices", "/v1/prices", []string{"payment_link.create"}, []string{"product.create"}},
+	{"payment_links", "Payment Links", "/v1/payment_links", nil, []string{"payment_link.create"}},
+	{"invoices", "Invoices", "/v1/invoices", []string{"invoice.paid", "credit_note.create"}, []string{"invoice.create", "invoice.finalize", "invoice.close"}},
+	{"invoice_items", "Invoice Items", "/v1/invoiceitems", nil, []string{"invoice.create"}}, // apart from invoices
+	{"credit_notes", "Credit Notes", "/v1/credit_notes", nil, []string{"credit_note.create"}},
+	{"webhook_endpoints", "Webhook Endpoints", "/v1/webhook_endpoints", nil, []string{"webhook"}},
 }
 
 // identify proves the key by reading what it is for. A restricted key may lack any single right and still be good for
@@ -84,11 +90,11 @@ func try(ctx context.Context, c connectors.Conn, path string) (connectors.Grant,
 // the read right has neither, as writing includes reading.
 func (s scope) permissions(c connectors.Conn, state connectors.Grant) []connectors.Permission {
 	help := "Edit the key in the Stripe dashboard under Developers, API keys, and set “" + s.label + "” to "
-	out := []connectors.Permission{{Key: s.key + ":read", Label: s.label + ", read", State: state, NeedFor: s.needFor, Help: help + "Read or Write."}}
-	if !s.write {
+	out := []connectors.Permission{{Key: s.key + ":read", Label: s.label + ", read", State: state, NeedFor: slices.Concat(s.readFor, s.writeFor), Help: help + "Read or Write."}}
+	if len(s.writeFor) == 0 {
 		return out
 	}
-	w := connectors.Permission{Key: s.key + ":write", Label: s.label + ", write", State: connectors.Unknown, NeedFor: writers(s.needFor), Help: help + "Write."}
+	w := connectors.Permission{Key: s.key + ":write", Label: s.label + ", write", State: connectors.Unknown, NeedFor: s.writeFor, Help: help + "Write."}
 	switch {
 	case state == connectors.Missing:
 		w.State = connectors.Missing
@@ -96,14 +102,4 @@ func (s scope) permissions(c connectors.Conn, state connectors.Grant) []connecto
 		w.State = connectors.Granted
 	}
 	return append(out, w)
-}
-
-// writers are those that need more than reading.
-func writers(keys []string) (out []string) {
-	for _, k := range keys {
-		if k != "customer.created" && k != "customer.find" {
-			out = append(out, k)
-		}
-	}
-	return out
 }

@@ -41,9 +41,21 @@ func Connector() connectors.Connector {
 			Help: "In the Stripe dashboard under Developers, Webhooks, add an endpoint with this URL, API version " + apiVersion +
 				" and the listed events, then paste its signing secret (whsec_…) here.",
 		},
-		Triggers: []connectors.Trigger{customerCreated()},
-		Actions:  []connectors.Action{createCustomer(), updateCustomer(), findCustomer()},
-		Records:  []connectors.Record{{Entity: "customer", Name: "Customer", URL: dashboard("customers")}},
+		Triggers: []connectors.Trigger{customerCreated(), checkoutCompleted(), invoicePaid()},
+		Actions: []connectors.Action{
+			createCustomer(), updateCustomer(), findCustomer(), listCustomers(), createProduct(), createPaymentLink(),
+			createInvoice(), finalizeInvoice(), closeInvoice(), createCreditNote(),
+		},
+		Records: []connectors.Record{
+			{Entity: "customer", Name: "Customer", URL: dashboard("customers")},
+			{Entity: "product", Name: "Product", URL: dashboard("products")},
+			{Entity: "price", Name: "Price", URL: dashboard("prices")},
+			{Entity: "payment_link", Name: "Payment link", URL: dashboard("payment-links")},
+			{Entity: "checkout_session", Name: "Checkout"}, // the dashboard has a page for its payment only
+			{Entity: "invoice", Name: "Invoice", URL: dashboard("invoices")},
+			{Entity: "invoice_item", Name: "Invoice line"},
+			{Entity: "credit_note", Name: "Credit note"},
+		},
 
 		Timeout:     20 * time.Second,
 		Settle:      time.Second, // lists are consistent; the probe says what it does about search, which is not

@@ -19,8 +19,19 @@ const tolerance = 5 * time.Minute
 // https://docs.stripe.com/event-destinations#thin-events
 const thinObject = "v2.core.event"
 
+// The event types that our triggers use. A payment by a delayed method completes the checkout unpaid and is told later.
+// invoice.payment_succeeded is none of them: it does not come when an invoice was paid elsewhere, and else says it twice.
+const (
+	eventCustomer     = "customer.created"
+	eventCheckout     = "checkout.session.completed"
+	eventCheckoutLate = "checkout.session.async_payment_succeeded"
+	eventInvoicePaid  = "invoice.paid"
+)
+
 // triggerOf says which trigger an event type is for. The endpoint asks for exactly these types.
-var triggerOf = map[string]string{"customer.created": "customer.created"}
+var triggerOf = map[string]string{
+	eventCustomer: "customer.created", eventCheckout: "checkout.completed", eventCheckoutLate: "checkout.completed", eventInvoicePaid: "invoice.paid",
+}
 
 // event is what we read of one ourselves. created is a number, in thin events a text; request is an object, in versions
 // before 2017 a text; neither must keep us from taking a delivery.
@@ -60,7 +71,12 @@ func (e event) mode() connectors.Mode {
 	switch {
 	case e.Livemode == nil:
 		return ""
-	case *e.Livemode:
+	}
+	return modeOf(*e.Livemode)
+}
+
+func modeOf(live bool) connectors.Mode {
+	if live {
 		return connectors.Live
 	}
 	return connectors.Test
@@ -130,6 +146,8 @@ func envelope(body []byte) (connectors.Envelope, error) {
 		out.Ignored = "It is a thin event, which carries no record. Send snapshot events to this endpoint."
 	case e.Account != "":
 		out.Ignored = "It is about a connected account of this one (Stripe Connect), whose records this connection cannot read. Connect that account with a key of its own."
+	case triggerOf[e.Type] == "checkout.completed" && unpaid(e.Data.Object) != "":
+		out.Ignored = unpaid(e.Data.Object)
 	default:
 		out.Trigger = triggerOf[e.Type]
 	}

@@ -32,7 +32,7 @@ func checkoutSessions(s *Sim) {
 
 // Checkout is what a buyer does with a payment link.
 type Checkout struct {
-	Link              string            `json:"payment_link"` // any id
+	Link              string            `json:"payment_link"` // any id; that of a link gives what it sells, and its metadata
 	Email             string            `json:"email"`
 	Name              string            `json:"name"`
 	ClientReferenceID string            `json:"client_reference_id"` // dropped when it has a character that links do not take
@@ -67,8 +67,19 @@ func (c *call) complete(in Checkout) object {
 	c.in = object{"email": nilIfEmpty(in.Email), "name": nilIfEmpty(in.Name)}
 	made, _ := c.createCustomer() // fails for bad ids only
 	customer := made.(object)
+	link, _, known := c.book.get("payment_link", in.Link)
+	if known {
+		in.take(link)
+	}
 	in.Mode, in.Currency = cmp.Or(in.Mode, "payment"), cmp.Or(in.Currency, "usd")
 	lines, total := lineItems(in)
+	if known {
+		lines = maps.Clone(link["line_items"].(object))
+		total = 0
+		for _, l := range lines["data"].([]object) {
+			total += l["amount_total"].(int64)
+		}
+	}
 	status := "paid"
 	if in.Delayed {
 		status = "unpaid"
@@ -98,6 +109,19 @@ func (c *call) complete(in Checkout) object {
 	c.book.put(o, c.now)
 	c.emit("checkout.session.completed", o, nil)
 	return o
+}
+
+// take makes the checkout one of the link.
+func (in *Checkout) take(link object) {
+	in.Mode, in.Currency, in.Metadata = "payment", link["currency"].(string), map[string]string{}
+	for k, v := range link["metadata"].(object) {
+		in.Metadata[k] = v.(string)
+	}
+	for _, l := range link["line_items"].(object)["data"].([]object) {
+		if l["price"].(object)["recurring"] != nil {
+			in.Mode = "subscription"
+		}
+	}
 }
 
 func lineItems(in Checkout) (lines object, total int64) {

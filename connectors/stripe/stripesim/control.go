@@ -126,6 +126,15 @@ func (s *Sim) control() {
 		}
 		return struct{}{}, a.SettleCheckout(r.PathValue("id"), in.Paid)
 	})
+	sim.Control(s.Core, "POST /_sim/invoices/{id}/pay", func(r *http.Request, in struct {
+		Account string `json:"account"`
+	}) (any, error) {
+		a, err := s.find(in.Account)
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, a.PayHosted(r.PathValue("id"))
+	})
 	sim.Control(s.Core, "POST /_sim/events/{id}/resend", func(r *http.Request, _ struct{}) (any, error) {
 		return struct{}{}, s.Resend(r.PathValue("id"))
 	})

@@ -114,7 +114,7 @@ func changed(old, o object) object {
 		}
 		keys := object{}
 		for name, v := range was {
-			if now[name] != v {
+			if !reflect.DeepEqual(now[name], v) {
 				keys[name] = v
 			}
 		}

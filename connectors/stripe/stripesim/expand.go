@@ -6,10 +6,10 @@ import (
 )
 
 // lazy are the lists an object shows only when asked.
-var lazy = map[string][]string{"checkout.session": {"line_items"}}
+var lazy = map[string][]string{"checkout.session": {"line_items"}, "payment_link": {"line_items"}, "price": {"tiers"}, "invoiceitem": {"line"}}
 
 // kinds tells an id's kind by its prefix, for expanding a reference.
-var kinds = map[string]string{"cus": "customer", "cs": "checkout.session"}
+var kinds = map[string]string{"cus": "customer", "cs": "checkout.session", "prod": "product", "price": "price", "plink": "payment_link", "in": "invoice", "ii": "invoiceitem", "cn": "credit_note"}
 
 // expand shapes an answer as the call's expand parameter wants it.
 func (c *call) expand(out any) (any, error) {

@@ -242,3 +242,10 @@ func lists(v any) any {
 	}
 	return out
 }
+
+// with is a copy of p with more.
+func with(p, more params) params {
+	out := maps.Clone(p)
+	maps.Copy(out, more)
+	return out
+}

@@ -71,7 +71,7 @@ func build(opts []Option) *Sim {
 		o(s)
 	}
 	s.Core = sim.New(sim.Config{API: s.serve, Error: plainError, State: s.state, Reset: s.reset, Backoff: s.backoff})
-	for _, resource := range []func(*Sim){account, customers, webhookEndpoints, events, checkoutSessions} {
+	for _, resource := range []func(*Sim){account, customers, webhookEndpoints, events, checkoutSessions, products, prices, paymentLinks, invoices, creditNotes} {
 		resource(s)
 	}
 	s.control()
@@ -95,6 +95,7 @@ type book struct {
 	tables   map[string]*table
 	replies  map[string]*reply   // by idempotency key
 	secrets  map[string][]string // by webhook endpoint; two while one is rolled
+	declines int                 // how many payments fail next
 }
 
 // grant is what a key opens.
@@ -143,6 +144,9 @@ func (a *Account) book(live bool) *book {
 
 // Key returns a new sk_test_ key. All keys of an account stay valid until Revoke.
 func (a *Account) Key() string { return a.key("sk_test_") }
+
+// Sim is where the account is.
+func (a *Account) Sim() *Sim { return a.sim }
 
 // LiveKey returns a new sk_live_ key.
 func (a *Account) LiveKey() string { return a.key("sk_live_") }
