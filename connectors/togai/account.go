@@ -155,12 +155,6 @@ func fetchAccount(ctx context.Context, c connectors.Conn, id string) (account, e
 	return a, nil
 }
 
-// fromTop is the cursor of a walk's beginning; within a walk it is page:<token>.
-const (
-	fromTop = "top"
-	within  = "page:"
-)
-
 // listCreated walks over all accounts, what changed last first: Togai has no filter by time. An account that the poller
 // never saw was created. The baseline is one answer, so that no crash in its middle turns the rest into news; accounts
 // that are made while it runs come to the top, and the next walk finds them.
@@ -179,11 +173,9 @@ func listCreated(ctx context.Context, c connectors.Conn, cursor string) (connect
 			return connectors.Page{}, fmt.Errorf("listing accounts: %w", err)
 		}
 		for _, raw := range p.Data {
-			item, err := listed(c, raw, at)
-			if err != nil {
+			if out.Items, err = found(out.Items, c, "account.created", raw, at); err != nil {
 				return connectors.Page{}, err
 			}
-			out.Items = append(out.Items, item)
 		}
 		if token = p.next(); token == "" {
 			return out, nil
@@ -193,17 +185,6 @@ func listCreated(ctx context.Context, c connectors.Conn, cursor string) (connect
 			return out, nil
 		}
 	}
-}
-
-// listed makes of an account the body that a webhook would have brought. at is when it was found: Togai does not say
-// when it was made.
-func listed(c connectors.Conn, raw json.RawMessage, at time.Time) (connectors.Item, error) {
-	body, err := json.Marshal(event{Type: "account.created", CreatedAt: at.UTC(), OrganizationID: strings.TrimSpace(c.Credentials[organizationID]), Data: raw})
-	if err != nil {
-		return connectors.Item{}, fmt.Errorf("making the event: %w", err)
-	}
-	e, err := envelope(body)
-	return connectors.Item{Envelope: e, Body: body}, err
 }
 
 // GetAccountInput names an account.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -127,26 +128,51 @@ func (p page[T]) next() string {
 	return *p.NextToken
 }
 
-// getPage reads a page: the first one when token is empty.
+// getPage reads a page of as many as there may be: the first one when token is empty.
 func getPage[T any](ctx context.Context, c connectors.Conn, list, token string, filters url.Values) (page[T], time.Time, error) {
-	q := url.Values{"nextToken": {token}}
-	if token == "" {
-		q = url.Values{"pageSize": {strconv.Itoa(pageSize)}}
-		for k, v := range filters {
-			if v[0] != "" {
-				q[k] = v
+	return getPageOf[T](ctx, c, list, token, pageSize, filters)
+}
+
+func getPageOf[T any](ctx context.Context, c connectors.Conn, list, token string, size int, filters url.Values) (page[T], time.Time, error) {
+	var p page[T]
+	where := "/" + list
+	if q := sized(token, size, filters); len(q) > 0 {
+		where += "?" + q.Encode()
+	}
+	at, err := call(ctx, c, http.MethodGet, where, nil, &p)
+	return p, at, err
+}
+
+// all reads a list to its end. After an error there is nothing more.
+func all[T any](ctx context.Context, c connectors.Conn, list string, size int, filters url.Values) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for token := ""; ; {
+			p, _, err := getPageOf[T](ctx, c, list, token, size, filters)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, x := range p.Data {
+				if !yield(x, nil) {
+					return
+				}
+			}
+			if token = p.next(); token == "" {
+				return
 			}
 		}
 	}
-	var p page[T]
-	at, err := call(ctx, c, http.MethodGet, "/"+list+"?"+q.Encode(), nil, &p)
-	return p, at, err
 }
 
 // upTo reads a list until its end or until it has enough; complete says which.
 func upTo[T any](ctx context.Context, c connectors.Conn, list string, filters url.Values, enough int) (found []T, complete bool, err error) {
+	return upToOf[T](ctx, c, list, pageSize, filters, enough)
+}
+
+func upToOf[T any](ctx context.Context, c connectors.Conn, list string, size int, filters url.Values, enough int) (found []T, complete bool, err error) {
 	for token := ""; ; {
-		p, _, err := getPage[T](ctx, c, list, token, filters)
+		p, _, err := getPageOf[T](ctx, c, list, token, size, filters)
 		if err != nil {
 			return nil, false, err
 		}

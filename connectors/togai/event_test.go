@@ -43,7 +43,7 @@ func TestOpen(t *testing.T) {
 		fails error
 	}{
 		"an account":          {body, want, nil},
-		"an unused type":      {`{"id":"e1","type":"invoice.generated","data":{"id":"inv"}}`, connectors.Envelope{DedupeKey: "e1", Type: "invoice.generated"}, nil},
+		"an unused type":      {`{"id":"e1","type":"customer.merged","data":{"id":"inv"}}`, connectors.Envelope{DedupeKey: "e1", Type: "customer.merged"}, nil},
 		"an account of no id": {`{"id":"e1","type":"account.created","data":{}}`, connectors.Envelope{}, connectors.ErrMalformed},
 		"no type":             {`{"id":"e1","data":{"id":"acme"}}`, connectors.Envelope{}, connectors.ErrMalformed},
 		"no JSON":             {`junk`, connectors.Envelope{}, connectors.ErrMalformed},

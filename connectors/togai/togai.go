@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ const trialRate = 10
 func Connector() connectors.Connector {
 	return connectors.Connector{
 		Key: "togai", Name: "Togai", Category: "billing",
-		Description: "Customers, accounts and their settings in Togai.",
+		Description: "Customers, accounts, price plans, invoices, payments, credits and usage in Togai.",
 		DocsURL:     "https://docs.togai.com",
 		Auth: []connectors.Field{
 			{Key: environment, Label: "Environment", Help: "Which of Togai's two systems the token belongs to.",
@@ -51,15 +52,25 @@ func Connector() connectors.Connector {
 		Account:   organizationID,
 		Webhook: &connectors.Webhook{
 			Open: open, Unsigned: true,
-			Help: "In Togai, make a private outbound flow: its trigger is the account creation event, its action “Initiate webhook action” of the Webhook app " +
-				`with the payload template {"payload": "request"}. Then add a flow connection with this URL. Without it, accounts are found by asking every few seconds.`,
+			Help: "In Togai, make a private outbound flow: its trigger is the event you need, such as account creation, its action “Initiate webhook action” of the Webhook app " +
+				`with the payload template {"payload": "request"}. Then add a flow connection with this URL. Its other events are heard of in the same way. Without it, what is new is found by asking.`,
 		},
-		Triggers: []connectors.Trigger{accountCreated()},
+		Triggers: []connectors.Trigger{
+			accountCreated(), pricePlanCreated(), pricePlanAttached(), invoiceGenerated(), invoiceUpdated(), orderGenerated(), creditGranted(),
+			purchaseCreated(), proposalCreated(), cycleStarted(), cycleEnded(), incidentGenerated(), reportGenerated(),
+		},
 		Actions: []connectors.Action{
 			createCustomer(), getCustomer(), listCustomers(), createAccount(), getAccount(), listAccounts(), getSetting(), setSetting(),
+			createPricePlan(), setRateCard(), finalizePricePlan(), getPricePlan(), listPricePlans(), attachPricePlan(), getInvoice(), listInvoices(),
+			recordPayment(), listPayments(), creditWallet(), grantCredit(), listCredits(), ingestEvent(),
 		},
 		// Togai documents no addresses of its app's pages.
-		Records: []connectors.Record{{Entity: "customer", Name: "Customer"}, {Entity: "account", Name: "Account"}, {Entity: "setting", Name: "Setting"}},
+		Records: []connectors.Record{
+			{Entity: "customer", Name: "Customer"}, {Entity: "account", Name: "Account"}, {Entity: "setting", Name: "Setting"},
+			{Entity: "price_plan", Name: "Price plan"}, {Entity: "invoice", Name: "Invoice"}, {Entity: "payment", Name: "Payment"}, {Entity: "credit", Name: "Credit"},
+			{Entity: "event", Name: "Usage event"}, {Entity: "purchase", Name: "Purchase"}, {Entity: "proposal", Name: "Proposal"}, {Entity: "incident", Name: "Incident"},
+			{Entity: "report", Name: "Report"},
+		},
 
 		Timeout: 20 * time.Second,
 		Settle:  2 * time.Second, // an assumption: nothing is said about how soon a read shows a write
@@ -93,19 +104,28 @@ func authorize(_ context.Context, r connectors.Requester, c connectors.Credentia
 	return nil
 }
 
+// scope is what Togai's roles may or may not let a token do, and the list that tries it.
+type scope struct {
+	key, label, path string
+	needFor          []string
+}
+
+var scopes = []scope{
+	{"customers", "Customers", "customers", []string{"customer.create", "customer.get", "customer.list"}},
+	{"accounts", "Accounts", "accounts", []string{"account.created", "account.create", "account.get", "account.list", "price_plan.attached", "price_plan.attach", "purchase.created", "proposal.created"}},
+	{"settings", "Settings", "settings", []string{"setting.get", "setting.set", "customer.create"}},
+	{"price_plans", "Price plans", "v2/price_plans", []string{"price_plan.created", "price_plan.attached", "price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list"}},
+	{"invoices", "Invoices", "invoices", []string{"invoice.generated", "invoice.updated", "order.generated", "pricing_cycle.started", "pricing_cycle.ended", "invoice.get", "invoice.list", "payment.record"}},
+	{"payments", "Payments", "payments", []string{"payment.record", "payment.list", "wallet.credit"}},
+	{"credits", "Credits", "credits", []string{"credit.granted", "credit.grant", "credit.list"}},
+}
+
 // identify proves the token. No call tells whose it is, so the form's organization id must do.
 func identify(ctx context.Context, c connectors.Conn) (connectors.Identity, error) {
 	id := connectors.Identity{Mode: c.Mode, Name: strings.TrimSpace(c.Credentials[organizationID])}
-	for _, s := range []struct {
-		key, label string
-		needFor    []string
-	}{
-		{"customers", "Customers", []string{"customer.create", "customer.get", "customer.list"}},
-		{"accounts", "Accounts", []string{"account.created", "account.create", "account.get", "account.list"}},
-		{"settings", "Settings", []string{"setting.get", "setting.set", "customer.create"}},
-	} {
+	for _, s := range scopes {
 		state := connectors.Granted
-		switch _, err := call(ctx, c, http.MethodGet, "/"+s.key+"?"+url.Values{"pageSize": {"1"}}.Encode(), nil, nil); {
+		switch _, err := call(ctx, c, http.MethodGet, "/"+s.path+"?"+url.Values{"pageSize": {"1"}}.Encode(), nil, nil); {
 		case connectors.KindOf(err) == connectors.Forbidden:
 			state = connectors.Missing
 		case err != nil:
@@ -122,7 +142,7 @@ func identify(ctx context.Context, c connectors.Conn) (connectors.Identity, erro
 // writers are those that need more than reading.
 func writers(keys []string) (out []string) {
 	for _, k := range keys {
-		if _, verb, _ := strings.Cut(k, "."); verb == "create" || verb == "set" {
+		if _, verb, _ := strings.Cut(k, "."); slices.Contains([]string{"create", "set", "attach", "finalize", "record", "credit", "grant"}, verb) {
 			out = append(out, k)
 		}
 	}

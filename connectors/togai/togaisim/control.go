@@ -52,7 +52,10 @@ func (s *Sim) state() any {
 	s.mu.Unlock()
 	out := map[string]any{}
 	for _, o := range orgs {
-		out[o.ID] = map[string]any{"customers": o.Customers(), "accounts": o.Accounts(), "settings": o.Settings()}
+		out[o.ID] = map[string]any{
+			"customers": o.Customers(), "accounts": o.Accounts(), "settings": o.Settings(), "price_plans": o.PricePlans(), "schedules": o.Schedules(),
+			"invoices": o.Invoices(), "payments": o.Payments(), "credits": o.Credits(), "wallets": o.Wallets(), "events": o.Events(),
+		}
 	}
 	return out
 }

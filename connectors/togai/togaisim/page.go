@@ -11,10 +11,8 @@ import (
 	"time"
 )
 
-const (
-	defaultPage = 20
-	maxPage     = 100
-)
+// register is the size of what is listed by when it was changed: customers, accounts, price plans, settings.
+var register = size{20, 100}
 
 // cursor is what a nextToken hides: all of the listing, so that the next request needs nothing else.
 type cursor struct {
@@ -26,15 +24,23 @@ type cursor struct {
 }
 
 type page[T any] struct {
-	Data      []T     `json:"data"`
-	NextToken *string `json:"nextToken"`
-	Context   struct {
-		PageSize  int    `json:"pageSize"`
-		SortOrder string `json:"sortOrder"`
-	} `json:"context"`
+	Data      []T      `json:"data"`
+	NextToken *string  `json:"nextToken"`
+	Context   *options `json:"context,omitempty"`
 }
 
-// record is what can be listed: newest change first, then by id.
+type options struct {
+	PageSize  int    `json:"pageSize"`
+	SortOrder string `json:"sortOrder"`
+}
+
+// size is how much a list gives at once: by itself, and at most.
+type size struct{ usual, most int }
+
+// ledger is the size of what is listed by when it was made: invoices, payments, credits, events.
+var ledger = size{50, 50}
+
+// record is what can be listed: by its time, newest first, then by id.
 type record interface {
 	id() string
 	updated() time.Time
@@ -43,7 +49,11 @@ type record interface {
 
 // list answers a page. Filters may be combined only as allowed says: "customer_id status".
 func list[T record](c *call, rows map[string]T, allowed ...string) (any, error) {
-	cur, err := c.cursor(allowed)
+	return listSized(c, register, rows, allowed...)
+}
+
+func listSized[T record](c *call, z size, rows map[string]T, allowed ...string) (any, error) {
+	cur, err := c.cursor(z, allowed)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +65,9 @@ func list[T record](c *call, rows map[string]T, allowed ...string) (any, error) 
 	}
 	slices.SortFunc(hits, func(a, b T) int { return cmp.Or(b.updated().Compare(a.updated()), strings.Compare(a.id(), b.id())) })
 	out := page[T]{Data: []T{}}
-	out.Context.PageSize, out.Context.SortOrder = cur.Size, "DESC"
+	if z == register {
+		out.Context = &options{cur.Size, "DESC"}
+	}
 	out.Data = append(out.Data, hits[:min(cur.Size, len(hits))]...)
 	if len(out.Data) == 0 {
 		return out, nil
@@ -85,7 +97,7 @@ func (cur cursor) passes(r record) bool {
 	return after && !cur.Empty
 }
 
-func (c *call) cursor(allowed []string) (cursor, error) {
+func (c *call) cursor(z size, allowed []string) (cursor, error) {
 	if token := c.query.Get("nextToken"); token != "" {
 		var cur cursor
 		raw, err := base64.RawURLEncoding.DecodeString(token)
@@ -94,11 +106,11 @@ func (c *call) cursor(allowed []string) (cursor, error) {
 		}
 		return cur, nil
 	}
-	cur := cursor{Size: defaultPage, Filters: map[string]string{}}
+	cur := cursor{Size: z.usual, Filters: map[string]string{}}
 	if v := c.query.Get("pageSize"); v != "" {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > maxPage {
-			return cur, bad("pageSize must be between 1 and %d", maxPage)
+		if err != nil || n < 1 || n > z.most {
+			return cur, bad("pageSize must be between 1 and %d", z.most)
 		}
 		cur.Size = n
 	}

@@ -129,6 +129,7 @@ func (s *Sim) serve(r *http.Request) sim.Answer {
 func (c *call) decode(into any) error {
 	d := json.NewDecoder(bytes.NewReader(c.body))
 	d.DisallowUnknownFields()
+	d.UseNumber()
 	if err := d.Decode(into); err != nil {
 		return bad("Invalid request: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}

@@ -1,5 +1,5 @@
-// Package togaisim is a stateful stand-in for Togai's API: organizations, customers, accounts, settings, paging
-// by opaque tokens, and a webhook whose shape is ours, because Togai publishes none. Memory only.
+// Package togaisim is a stateful stand-in for Togai's API: organizations, customers, accounts, settings, price
+// plans and their schedules, invoices, payments, credits, usage, paging by opaque tokens, and a webhook whose shape is ours, because Togai publishes none. Memory only.
 // It shares no code with the connector: a simulator that does would prove nothing.
 package togaisim
 
@@ -15,10 +15,11 @@ import (
 // Sim is one Togai. Fault, OnRequest, Requests, Dial, Deliveries, Settle, Clock and URL come from the Core.
 type Sim struct {
 	*sim.Core
-	routes  []route
-	rate    int
-	extra   bool
-	backoff []time.Duration
+	routes        []route
+	rate          int
+	extra         bool
+	strictCredits bool
+	backoff       []time.Duration
 
 	mu     sync.Mutex // guards all that follows, organizations included
 	orgs   []*Organization
@@ -69,7 +70,7 @@ func build(opts []Option) *Sim {
 		o(s)
 	}
 	s.Core = sim.New(sim.Config{API: s.serve, Error: plainError, State: s.state, Reset: s.reset, Backoff: s.backoff})
-	for _, resource := range []func(*Sim){authenticate, customers, accounts, settings} {
+	for _, resource := range []func(*Sim){authenticate, customers, accounts, settings, pricePlans, schedules, invoices, payments, credits, usage, others} {
 		resource(s)
 	}
 	s.control()
@@ -84,6 +85,14 @@ type Organization struct {
 	customers map[string]*Customer
 	accounts  map[string]*Account
 	settings  map[string]*Setting // by the dotted id
+	plans     map[string]*PricePlan
+	schedules map[string]*Schedule
+	invoices  map[string]*Invoice
+	payments  map[string]*Payment
+	credits   map[string]*Credit
+	wallets   map[string]*Wallet // by the account
+	events    map[string]*Usage  // by the sender's id
+	others    map[string]*Other
 	targets   []Target
 }
 
@@ -138,6 +147,9 @@ func (s *Sim) newOrganization(id string) *Organization {
 
 func (o *Organization) clear() {
 	o.customers, o.accounts, o.settings, o.targets = map[string]*Customer{}, map[string]*Account{}, map[string]*Setting{}, nil
+	o.plans, o.schedules, o.invoices = map[string]*PricePlan{}, map[string]*Schedule{}, map[string]*Invoice{}
+	o.payments, o.credits, o.wallets = map[string]*Payment{}, map[string]*Credit{}, map[string]*Wallet{}
+	o.events, o.others = map[string]*Usage{}, map[string]*Other{}
 }
 
 func (s *Sim) reset() {

@@ -20,7 +20,10 @@ import (
 const SignatureHeader = "X-Togai-Signature"
 
 // EventTypes are those a target can be told.
-var EventTypes = []string{"account.created", "price_plan.created", "proposal.created", "invoice.updated", "invoice.generated", "order.generated", "incident.generated", "report.generated"}
+var EventTypes = []string{
+	"account.created", "price_plan.created", "price_plan.attached", "proposal.created", "purchase.created", "invoice.generated", "invoice.updated",
+	"order.generated", "credit.granted", "pricing_cycle.started", "pricing_cycle.ended", "incident.generated", "report.generated",
+}
 
 // Event is the body of a webhook; Data is the record as GET answers it.
 type Event struct {
