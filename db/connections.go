@@ -318,18 +318,21 @@ func ReadableCursors(ctx context.Context, idb bun.IDB, org, connection ID) ([]Cu
 	return all, err
 }
 
-// LeaseCursor takes a cursor for one reader; ErrNotFound while another has it.
+// LeaseCursor takes a cursor for one reader; ErrNotFound while another has it. It is due when the lease ends: a reader
+// that dies is followed by another then.
 func LeaseCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger string, lease time.Duration) (Cursor, error) {
 	var c Cursor
-	err := idb.NewRaw(`UPDATE cursors SET lease_until = clock_timestamp() + make_interval(secs => ?)
-		WHERE org_id = ? AND connection_id = ? AND trigger = ? AND coalesce(lease_until, '-infinity') < clock_timestamp() RETURNING *`,
+	err := idb.NewRaw(`UPDATE cursors SET lease_until = l.until, due_at = CASE WHEN due_at IS NOT NULL THEN l.until END
+		FROM (SELECT clock_timestamp() + make_interval(secs => ?) AS until) l
+		WHERE org_id = ? AND connection_id = ? AND trigger = ? AND coalesce(lease_until, '-infinity') < clock_timestamp() RETURNING cursors.*`,
 		lease.Seconds(), org, connection, trigger).Scan(ctx, &c)
 	return c, found(err)
 }
 
 // RenewCursor keeps a cursor for the reader that leased it; ErrNotFound when another has it.
 func RenewCursor(ctx context.Context, idb bun.IDB, c *Cursor, lease time.Duration) error {
-	return found(idb.NewRaw(`UPDATE cursors SET lease_until = clock_timestamp() + make_interval(secs => ?)
+	return found(idb.NewRaw(`UPDATE cursors SET lease_until = l.until, due_at = CASE WHEN due_at IS NOT NULL THEN l.until END
+		FROM (SELECT clock_timestamp() + make_interval(secs => ?) AS until) l
 		WHERE org_id = ? AND connection_id = ? AND trigger = ? AND lease_until = ? RETURNING lease_until`,
 		lease.Seconds(), c.OrgID, c.ConnectionID, c.Trigger, c.LeaseUntil).Scan(ctx, &c.LeaseUntil))
 }

@@ -167,14 +167,14 @@ func SweepEvents(ctx context.Context, idb bun.IDB, limit int) ([]Event, error) {
 }
 
 // SweepCursors answers active connections that are due to be read, each once. A cursor comes again no sooner than ten
-// seconds later, and one that nobody reads after a minute. Those of other connections are looked at again then, too.
+// seconds later, one that nobody reads after a minute, and one that somebody reads when the lease ends. Those of other connections are looked at again then, too.
 func SweepCursors(ctx context.Context, idb bun.IDB, limit int) ([]Connection, error) {
 	var due []Connection
 	err := idb.NewRaw(`WITH d AS (
 			SELECT org_id, connection_id, trigger FROM cursors WHERE due_at <= now() ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED),
 		moved AS (
-			UPDATE cursors cu SET due_at = greatest(coalesce(cu.lease_until, '-infinity'),
-				now() + least(greatest(interval '10 seconds', now() - coalesce(cu.read_at, now())), interval '1 minute'))
+			UPDATE cursors cu SET due_at = CASE WHEN cu.lease_until > now() THEN cu.lease_until
+				ELSE now() + least(greatest(interval '10 seconds', now() - coalesce(cu.read_at, now())), interval '1 minute') END
 			FROM d WHERE cu.org_id = d.org_id AND cu.connection_id = d.connection_id AND cu.trigger = d.trigger
 			RETURNING cu.org_id, cu.connection_id)
 		SELECT DISTINCT c.org_id, c.id FROM moved JOIN connections c ON c.org_id = moved.org_id AND c.id = moved.connection_id

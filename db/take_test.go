@@ -57,7 +57,7 @@ func TestSweeps(t *testing.T) {
 	wait := func(id db.ID) time.Duration {
 		t.Helper()
 		var seconds float64
-		if err := d.NewRaw("SELECT extract(epoch FROM due_at - now()) FROM cursors WHERE connection_id = ? LIMIT 1", id).Scan(t.Context(), &seconds); err != nil {
+		if err := d.NewRaw("SELECT extract(epoch FROM due_at - now()) FROM cursors WHERE connection_id = ? ORDER BY trigger LIMIT 1", id).Scan(t.Context(), &seconds); err != nil {
 			t.Fatal(err)
 		}
 		return time.Duration(seconds * float64(time.Second)).Round(5 * time.Second)
@@ -68,6 +68,25 @@ func TestSweeps(t *testing.T) {
 	exec("UPDATE cursors SET due_at = now(), read_at = now() - interval '1 hour'")
 	if _, err := db.SweepCursors(t.Context(), d, 10); err != nil || wait(active) != time.Minute {
 		t.Errorf("what nobody reads is due again in %s (%v), want a minute", wait(active), err)
+	}
+	// A reader that dies leaves its lease, whether the sweeper came before it or while it was reading.
+	exec("UPDATE cursors SET due_at = now(), read_at = now() - interval '1 hour'")
+	if _, err := db.SweepCursors(t.Context(), d, 10); err != nil || wait(read) != 30*time.Second {
+		t.Errorf("what somebody reads is due again in %s (%v), want when the lease ends", wait(read), err)
+	}
+	exec("UPDATE cursors SET due_at = CASE WHEN trigger = 'customer.created' THEN now() + interval '1 minute' END WHERE connection_id = ?", active)
+	for _, trigger := range []string{"customer.created", "customer.updated"} {
+		cur, err := db.LeaseCursor(t.Context(), d, org.OrgID, active, trigger, 15*time.Second)
+		if err != nil || trigger == "customer.created" && wait(active) != 15*time.Second {
+			t.Errorf("leased for 15 s it is due in %s (%v)", wait(active), err)
+		}
+		if err := db.RenewCursor(t.Context(), d, &cur, 20*time.Second); err != nil || trigger == "customer.created" && wait(active) != 20*time.Second {
+			t.Errorf("renewed for 20 s it is due in %s (%v)", wait(active), err)
+		}
+	}
+	var idle int
+	if err := d.NewRaw("SELECT count(*) FROM cursors WHERE due_at IS NULL").Scan(t.Context(), &idle); err != nil || idle != 1 {
+		t.Errorf("%d cursors are never due (%v): a lease must not change that", idle, err)
 	}
 
 	exec("UPDATE connections SET care_at = CASE id WHEN ? THEN now() WHEN ? THEN now() + interval '1 minute' END", active, broken)
