@@ -30,6 +30,15 @@ func post(t *testing.T, c connectors.Conn, path, body string) {
 	}
 }
 
+func mustJSON(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func contains(err error, text string) bool { return strings.Contains(err.Error(), text) }
 
 func TestOpen(t *testing.T) {
