@@ -133,6 +133,58 @@ var calls = map[string]struct {
 		_, err := getCustomer(t.Context(), c, "cus_1")
 		return err
 	}},
+	"customer.list": {"/v1/customers", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := runListCustomers(t.Context(), c, ListCustomersInput{})
+		return err
+	}},
+	"product.create": {"/v1/products", true, func(t *testing.T, c connectors.Conn) error {
+		_, err := runCreateProduct(t.Context(), c, gold)
+		return err
+	}},
+	"product, read": {"/v1/products/*", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := getProduct(t.Context(), c, "prod_1")
+		return err
+	}},
+	"prices": {"/v1/prices", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := priceOf(t.Context(), c, "prod_1", func(price) bool { return true })
+		return err
+	}},
+	"price, read": {"/v1/prices/*", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := runCreatePaymentLink(t.Context(), c, CreatePaymentLinkInput{TogaiPricePlanID: "p", LineItems: []LinkItem{{PriceID: "price_1"}}})
+		return err
+	}},
+	"links": {"/v1/payment_links", false, func(t *testing.T, c connectors.Conn) error {
+		_, _, err := CreatePaymentLinkInput{}.probe(c)(t.Context(), "tl_1")
+		return err
+	}},
+	"invoices": {"/v1/invoices", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := runCreateInvoice(t.Context(), c, bill("cus_1"))
+		return err
+	}},
+	"invoice, read": {"/v1/invoices/*", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := runFinalizeInvoice(t.Context(), c, FinalizeInvoiceInput{InvoiceID: "in_1"})
+		return err
+	}},
+	"invoice.paid": {"/v1/invoices/*", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := readInvoicePaid(t.Context(), c, connectors.Occurrence{Record: connectors.Subject{ID: "in_1"}, Payload: InvoicePaid{}})
+		return err
+	}},
+	"invoice.close": {"/v1/invoices/*", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := runCloseInvoice(t.Context(), c, CloseInvoiceInput{InvoiceID: "in_1", Resolution: "void"})
+		return err
+	}},
+	"mail": {"/v1/events", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := wasMailed(t.Context(), c, "in_1", 1)
+		return err
+	}},
+	"credit notes": {"/v1/credit_notes", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := CreateCreditNoteInput{InvoiceID: "in_1"}.there(t.Context(), c, func(*stripego.CreditNote) bool { return true })
+		return err
+	}},
+	"checkout.completed": {"/v1/checkout/sessions/*", false, func(t *testing.T, c connectors.Conn) error {
+		_, err := readCheckout(t.Context(), c, connectors.Occurrence{Record: connectors.Subject{ID: "cs_1"}, Payload: CheckoutCompleted{}})
+		return err
+	}},
 	"identify": {"/v1/customers", false, func(t *testing.T, c connectors.Conn) error {
 		_, err := identify(t.Context(), c)
 		return err
