@@ -296,3 +296,13 @@ func answerByHand(w http.ResponseWriter, data any, err error) {
 	w.Header().Set("Content-Type", responseJSON)
 	_, _ = w.Write(raw)
 }
+
+// The token, the page, its steps and its flows: four statements, however many runs there are.
+func TestAListOfRunsTakesFourStatements(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, openCounted(t), "Acme")
+	s.fill()
+	if a := s.ask(s.tokens[auth.Read], listDocument, nil); a.Statements != 4 || len(a.Errors) > 0 {
+		t.Errorf("%d statements, want 4 %s\n%s", a.Statements, a.Errors, a.sql)
+	}
+}
