@@ -26,7 +26,7 @@ func checkoutSessions(s *Sim) {
 		if err != nil {
 			return nil, err
 		}
-		return o["line_items"], nil
+		return c.slice(o[allItems].([]object), "/v1/checkout/sessions/"+c.id+"/line_items")
 	}})
 }
 
@@ -95,7 +95,8 @@ func (c *call) complete(in Checkout) object {
 		"created": c.now.Unix(), "currency": in.Currency, "customer": customer["id"], "customer_creation": "always",
 		"customer_details": object{"address": nil, "email": nilIfEmpty(in.Email), "name": nilIfEmpty(in.Name), "phone": nil, "tax_exempt": "none", "tax_ids": []any{}},
 		"customer_email":   nil, "expires_at": c.now.Unix() + 24*3600, "invoice": nil, "line_items": lines, "livemode": c.book.livemode, "metadata": data,
-		"mode": in.Mode, "payment_intent": nil, "payment_link": nilIfEmpty(in.Link), "payment_status": status, "status": "complete", "subscription": nil,
+		allItems: lines["data"],
+		"mode":   in.Mode, "payment_intent": nil, "payment_link": nilIfEmpty(in.Link), "payment_status": status, "status": "complete", "subscription": nil,
 		"cancel_url": nil, "success_url": nil, "url": nil,
 	}
 	if referenceable.MatchString(in.ClientReferenceID) {
@@ -106,6 +107,7 @@ func (c *call) complete(in Checkout) object {
 	} else if total > 0 {
 		o["payment_intent"] = "pi_3" + random(23)
 	}
+	o["line_items"] = firstOf(lines["data"].([]object), "/v1/checkout/sessions/"+o["id"].(string)+"/line_items")
 	c.book.put(o, c.now)
 	c.emit("checkout.session.completed", o, nil)
 	return o

@@ -5,8 +5,11 @@ import (
 	"strings"
 )
 
+// allItems is where a session keeps all that it sold; line_items shows the first few.
+const allItems = "_line_items"
+
 // lazy are the lists an object shows only when asked.
-var lazy = map[string][]string{"checkout.session": {"line_items"}, "payment_link": {"line_items"}, "price": {"tiers"}, "invoiceitem": {"line"}}
+var lazy = map[string][]string{"checkout.session": {"line_items", allItems}, "payment_link": {"line_items"}, "price": {"tiers"}, "invoiceitem": {"line"}}
 
 // kinds tells an id's kind by its prefix, for expanding a reference.
 var kinds = map[string]string{"cus": "customer", "cs": "checkout.session", "prod": "product", "price": "price", "plink": "payment_link", "in": "invoice", "ii": "invoiceitem", "cn": "credit_note"}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -253,9 +254,7 @@ func invoiceLines(b *book, inv object) (out []object) {
 }
 
 func (b *book) linesOf(inv object) object {
-	all := invoiceLines(b, inv)
-	first := append([]object{}, all[:min(shown, len(all))]...)
-	return object{"object": "list", "data": first, "has_more": len(all) > shown, "total_count": len(all), "url": "/v1/invoices/" + inv["id"].(string) + "/lines"}
+	return firstOf(invoiceLines(b, inv), "/v1/invoices/"+inv["id"].(string)+"/lines")
 }
 
 // taxPercent is what automatic tax adds here.
@@ -282,20 +281,28 @@ func (c *call) listLines() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.slice(invoiceLines(c.book, inv), "/v1/invoices/"+c.id+"/lines")
+}
+
+// slice answers a page of a list that is no table.
+func (c *call) slice(all []object, url string) (any, error) {
 	limit, e := c.limit()
 	if e != nil {
 		return nil, e
 	}
-	all := invoiceLines(c.book, inv)
 	if after, ok := c.in["starting_after"].(string); ok {
-		for i, l := range all {
-			if l["id"] == after {
-				all = all[i+1:]
-				break
-			}
+		i := slices.IndexFunc(all, func(o object) bool { return o["id"] == after })
+		if i < 0 {
+			return nil, reference("line item", "starting_after", after)
 		}
+		all = all[i+1:]
 	}
-	return object{"object": "list", "url": "/v1/invoices/" + c.id + "/lines", "has_more": len(all) > limit, "data": append([]object{}, all[:min(limit, len(all))]...)}, nil
+	return object{"object": "list", "url": url, "has_more": len(all) > limit, "data": slices.Clone(all[:min(limit, len(all))])}, nil
+}
+
+// firstOf is a list inside of another object.
+func firstOf(all []object, url string) object {
+	return object{"object": "list", "data": append([]object{}, all[:min(shown, len(all))]...), "has_more": len(all) > shown, "url": url}
 }
 
 func (c *call) finalizeInvoice() (any, error) {

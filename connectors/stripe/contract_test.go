@@ -1,0 +1,205 @@
+package stripe
+
+import (
+	"bufio"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"tieline/connectors"
+	"tieline/connectors/sim"
+	"tieline/connectors/stripe/stripesim"
+)
+
+// fact is a call as Stripe's specification of 2023-10-16 has it: the parameters that it must have, and those of the
+// others that we send. * stands for one id in the path.
+type fact struct {
+	call           string
+	path           *regexp.Regexp
+	must, may      []string
+	used           bool
+	usedParameters map[string]bool
+}
+
+func facts(t *testing.T) []*fact {
+	t.Helper()
+	f, err := os.Open("testdata/calls.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var out []*fact
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		call, parameters, ok := strings.Cut(lines.Text(), "|")
+		if !ok || strings.HasPrefix(call, "#") {
+			continue
+		}
+		x := &fact{call: strings.TrimSpace(call), usedParameters: map[string]bool{}}
+		x.path = regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(x.call), `\*`, `[^/]+`) + "$")
+		for _, p := range strings.Fields(parameters) {
+			if name, must := strings.CutSuffix(p, "!"); must {
+				x.must = append(x.must, name)
+			} else {
+				x.may = append(x.may, p)
+			}
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// everything does all that the connector can do, once, in one account.
+func everything(t *testing.T, a *stripesim.Account, open func() connectors.Conn) {
+	t.Helper()
+	ok := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	c := open()
+	ok(identify(t.Context(), c))
+	ok(register(t.Context(), c, connectors.Endpoint{ConnectionID: "con_1", URL: "https://tieline.test/hook", Events: Connector().Events(), Generation: 1}))
+	ok(nil, remove(t.Context(), c, connectors.Endpoint{ConnectionID: "con_1"}))
+	made, err := runCreateCustomer(t.Context(), c, acme)
+	ok(nil, err)
+	ok(acme.lookUp(t.Context(), c, "tl_1"))
+	_, _, err = CreateCustomerInput{TogaiAccountID: "none", Name: "None"}.probe(c)(t.Context(), "tl_1")
+	ok(nil, err)
+	ok(runUpdateCustomer(t.Context(), c, UpdateCustomerInput{CustomerID: made.CustomerID, Name: ptr("New"), Email: ptr("b@acme.test"), Phone: ptr("1"), Description: ptr("d"),
+		Address: &Address{City: "Bern"}, PreferredLocales: []string{"de"}, Metadata: map[string]string{"a": "b"}}))
+	ok(runFindCustomer(t.Context(), c, FindCustomerInput{TogaiAccountID: "acme"}))
+	ok(runListCustomers(t.Context(), c, ListCustomersInput{CreatedAfter: &sampleTime, Email: "b@acme.test", PageSize: 3, StartingAfter: made.CustomerID}))
+
+	plan := gold
+	plan.Description, plan.Active = "Best", ptr(true)
+	plan.Prices[0].Nickname, plan.Prices[0].TaxBehavior = "Base", "exclusive"
+	product, err := runCreateProduct(t.Context(), c, plan)
+	ok(nil, err)
+	if err != nil {
+		return
+	}
+	buy := link(product)
+	buy.AllowPromotionCodes, buy.BillingAddressCollection = ptr(true), "required"
+	l, err := runCreatePaymentLink(t.Context(), c, buy)
+	ok(nil, err)
+	_, _, err = buy.probe(c)(t.Context(), "tl_1")
+	ok(nil, err)
+	once := CreatePaymentLinkInput{TogaiPricePlanID: "plan.1x", LineItems: []LinkItem{{PriceID: product.Prices[1].PriceID}}}
+	ok(runCreatePaymentLink(t.Context(), c, once))
+
+	session := a.Complete(stripesim.Checkout{Link: l.PaymentLinkID, Items: make([]stripesim.Item, 12)})
+	a.Complete(stripesim.Checkout{Items: make([]stripesim.Item, 12)})
+	bare := func(typ string) connectors.Occurrence {
+		o, err := decodeCheckout(told(t, a, typ))
+		ok(nil, err)
+		return o
+	}
+	ok(readCheckout(t.Context(), c, bare(eventCheckout)))
+	ok(explainCustomerCreated(t.Context(), c, connectors.Occurrence{Record: connectors.Subject{ID: session["customer"].(string)}}))
+	ok(listEvents(eventCheckout)(t.Context(), c, ""))
+	first, err := listEvents(eventCheckout)(t.Context(), c, `{"floor":1,"from":1}`)
+	ok(nil, err)
+	ok(listEvents(eventCheckout)(t.Context(), c, cursor{Floor: 1, From: 1, After: first.Items[0].DedupeKey}.String()))
+
+	in := bill(made.CustomerID)
+	in.Footer, in.Number = "f", "T-1"
+	for range 10 {
+		in.Lines = append(in.Lines, InvoiceLine{Description: "nothing"})
+	}
+	draft, err := runCreateInvoice(t.Context(), c, in)
+	ok(nil, err)
+	if err != nil {
+		return
+	}
+	due := a.Sim().Clock.Now().AddDate(0, 1, 0)
+	wrong := bill(made.CustomerID)
+	wrong.TogaiInvoiceID, wrong.AutomaticTax, wrong.DaysUntilDue, wrong.DueDate = "inv.2", true, nil, &due
+	if _, err := runCreateInvoice(t.Context(), open(), wrong); connectors.KindOf(err) != connectors.Invalid { // which deletes it
+		t.Error(err)
+	}
+	ok(runFinalizeInvoice(t.Context(), c, FinalizeInvoiceInput{InvoiceID: draft.InvoiceID}))
+	ok(wasMailed(t.Context(), c, draft.InvoiceID, 1))
+	lines := a.All("invoice")[0]["lines"].(map[string]any)["data"].([]map[string]any)
+	ok(runCreateCreditNote(t.Context(), c, CreateCreditNoteInput{InvoiceID: draft.InvoiceID, Memo: "m", Reason: "duplicate",
+		Lines: []CreditLine{{InvoiceLineItem: lines[0]["id"].(string), Amount: 10}, {Description: "x", Amount: 5}}}))
+	ok(runCloseInvoice(t.Context(), c, CloseInvoiceInput{InvoiceID: draft.InvoiceID, Resolution: "uncollectible"}))
+	ok(runCloseInvoice(t.Context(), open(), CloseInvoiceInput{InvoiceID: draft.InvoiceID, Resolution: "paid_elsewhere", Reference: "r"}))
+	ok(runCreateCreditNote(t.Context(), c, CreateCreditNoteInput{InvoiceID: draft.InvoiceID, Reference: "r", Amount: ptr[int64](30), CreditAmount: ptr[int64](10), RefundAmount: ptr[int64](10), OutOfBandAmount: ptr[int64](10)}))
+	other := bill(made.CustomerID)
+	other.TogaiInvoiceID = "inv.3"
+	d := open()
+	void, err := runCreateInvoice(t.Context(), d, other)
+	ok(nil, err)
+	ok(runFinalizeInvoice(t.Context(), d, FinalizeInvoiceInput{InvoiceID: void.InvoiceID}))
+	ok(runCloseInvoice(t.Context(), d, CloseInvoiceInput{InvoiceID: void.InvoiceID, Resolution: "void"}))
+
+	// A line whose answer was lost is looked for.
+	other.TogaiInvoiceID = "inv.4"
+	d = open()
+	a.Sim().Fault(sim.Fault{Method: "POST", Path: "/v1/invoiceitems", Point: sim.Cut})
+	if _, err := runCreateInvoice(t.Context(), d, other); connectors.KindOf(err) != connectors.OutcomeUnknown {
+		t.Error(err)
+	}
+	ok(runCreateInvoice(t.Context(), d, other))
+}
+
+// Every call is one that Stripe knows, with parameters that it knows, and none of those it needs is missing; and the
+// table holds nothing that we do not use.
+func TestCallsAreStripes(t *testing.T) {
+	t.Parallel()
+	s := stripesim.New(t, stripesim.WithSearchLag(0))
+	a := s.Account()
+	everything(t, a, func() connectors.Conn {
+		c, _ := connect(t, s, a.Key())
+		return c
+	})
+	known := facts(t)
+	for _, r := range s.Requests() {
+		i := slices.IndexFunc(known, func(f *fact) bool { return f.path.MatchString(r.Method + " " + r.Path) })
+		if i < 0 {
+			t.Errorf("unknown call: %s %s", r.Method, r.Path)
+			continue
+		}
+		f := known[i]
+		f.used = true
+		sent := r.Body
+		if r.Method == http.MethodGet {
+			sent = r.Query
+		}
+		form, err := url.ParseQuery(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		top := map[string]bool{}
+		for name := range form {
+			name, _, _ = strings.Cut(name, "[")
+			top[name], f.usedParameters[name] = true, true
+		}
+		for _, name := range f.must {
+			if !top[name] {
+				t.Errorf("%s without %s", f.call, name)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(top)) {
+			if !slices.Contains(f.must, name) && !slices.Contains(f.may, name) {
+				t.Errorf("%s with %s", f.call, name)
+			}
+		}
+		if r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") == "" {
+			t.Errorf("%s %s without a key", r.Method, r.Path)
+		}
+	}
+	for _, f := range known {
+		for _, name := range slices.Concat(f.must, f.may) {
+			if !f.used || !f.usedParameters[name] {
+				t.Errorf("%s %s is in the table, and never used", f.call, name)
+			}
+		}
+	}
+}
