@@ -125,7 +125,12 @@ func everything(t *testing.T, a *stripesim.Account, open func() connectors.Conn)
 	}
 	ok(runFinalizeInvoice(t.Context(), c, FinalizeInvoiceInput{InvoiceID: draft.InvoiceID}))
 	ok(wasMailed(t.Context(), c, draft.InvoiceID, 1))
-	lines := a.All("invoice")[0]["lines"].(map[string]any)["data"].([]map[string]any)
+	var lines []map[string]any
+	for _, i := range a.All("invoice") {
+		if i["id"] == draft.InvoiceID {
+			lines = i["lines"].(map[string]any)["data"].([]map[string]any)
+		}
+	}
 	ok(runCreateCreditNote(t.Context(), c, CreateCreditNoteInput{InvoiceID: draft.InvoiceID, Memo: "m", Reason: "duplicate",
 		Lines: []CreditLine{{InvoiceLineItem: lines[0]["id"].(string), Amount: 10}, {Description: "x", Amount: 5}}}))
 	ok(runCloseInvoice(t.Context(), c, CloseInvoiceInput{InvoiceID: draft.InvoiceID, Resolution: "uncollectible"}))

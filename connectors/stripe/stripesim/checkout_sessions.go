@@ -55,11 +55,15 @@ type Item struct {
 
 var referenceable = regexp.MustCompile(`^[A-Za-z0-9_-]{1,200}$`)
 
-// Complete makes a customer and a completed session, as a buyer's visit in test mode does, and returns the session.
+// Complete makes a customer and a completed session, as a buyer's visit in test mode does, and returns the session; nil
+// when the link takes nobody any more.
 func (a *Account) Complete(in Checkout) map[string]any {
 	a.sim.mu.Lock()
 	defer a.sim.mu.Unlock()
 	c := a.someone(false)
+	if link, _, ok := c.book.get("payment_link", in.Link); ok && link["active"] != true {
+		return nil
+	}
 	return c.complete(in)
 }
 
@@ -103,9 +107,27 @@ func (c *call) complete(in Checkout) object {
 		o["client_reference_id"] = in.ClientReferenceID
 	}
 	if in.Mode == "subscription" {
-		o["subscription"] = "sub_1" + random(23)
+		sub := object{"id": "sub_1" + random(23), "object": "subscription", "created": c.now.Unix(), "currency": in.Currency, "customer": customer["id"],
+			"livemode": c.book.livemode, "metadata": object{}, "status": "active"}
+		if known && link["subscription_data"] != nil {
+			if m, ok := link["subscription_data"].(object)["metadata"].(object); ok {
+				sub["metadata"] = m
+			}
+		}
+		c.book.put(sub, c.now)
+		o["subscription"] = sub["id"]
+		if status == "paid" {
+			o["invoice"] = c.firstInvoice(sub, customer, lines["data"].([]object), total)
+		}
 	} else if total > 0 {
 		o["payment_intent"] = "pi_3" + random(23)
+	}
+	if status == "paid" {
+		c.emit("payment_intent.succeeded", object{"id": cmp.Or(o["payment_intent"], any("pi_3"+random(23))), "object": "payment_intent", "amount": total, "currency": in.Currency,
+			"customer": customer["id"], "livemode": c.book.livemode, "metadata": object{}, "status": "succeeded"}, nil)
+	}
+	if known {
+		c.spend(link)
 	}
 	o["line_items"] = firstOf(lines["data"].([]object), "/v1/checkout/sessions/"+o["id"].(string)+"/line_items")
 	c.book.put(o, c.now)
@@ -123,6 +145,48 @@ func (in *Checkout) take(link object) {
 		if l["price"].(object)["recurring"] != nil {
 			in.Mode = "subscription"
 		}
+	}
+}
+
+// firstInvoice is that of a subscription, paid in its checkout. It has nothing of the link's metadata.
+func (c *call) firstInvoice(sub, customer object, items []object, total int64) any {
+	o := c.blankInvoice(customer, sub["currency"].(string))
+	var lines []object
+	for _, i := range items {
+		lines = append(lines, object{"id": "il_1" + random(23), "object": "line_item", "amount": i["amount_total"], "currency": i["currency"], "description": i["description"],
+			"livemode": c.book.livemode, "metadata": object{}, "period": object{"start": c.now.Unix(), "end": c.now.AddDate(0, 1, 0).Unix()}, "price": i["price"],
+			"quantity": i["quantity"], "subscription": sub["id"], "type": "subscription"})
+	}
+	o["subscription"], o["billing_reason"], o["subtotal"], o["total"], o["amount_due"], o["amount_remaining"] = sub["id"], "subscription_create", total, total, total, total
+	o["lines"] = firstOf(lines, "/v1/invoices/"+o["id"].(string)+"/lines")
+	c.book.put(o, c.now)
+	c.emit("invoice.created", o, nil)
+	opened := maps.Clone(o)
+	opened["number"], opened["status"] = customer["invoice_prefix"].(string)+"-0001", "open"
+	opened["status_transitions"] = stamped(o, "finalized_at", c.now)
+	c.replace(o, opened, "invoice.finalized")
+	c.emit("customer.subscription.created", sub, nil)
+	c.paid(opened, maps.Clone(opened), false)
+	return o["id"]
+}
+
+// spend counts a completed session against the link's limit, after which nobody can use it.
+func (c *call) spend(link object) {
+	limits, _ := link["restrictions"].(object)
+	sessions, _ := limits["completed_sessions"].(object)
+	if sessions == nil {
+		return
+	}
+	done := int64(1)
+	for _, s := range c.book.table("checkout.session").current() {
+		if s["payment_link"] == link["id"] {
+			done++
+		}
+	}
+	if limit, _ := sessions["limit"].(int64); done >= limit {
+		o := maps.Clone(link)
+		o["active"] = false
+		c.replace(link, o, "payment_link.updated")
 	}
 }
 

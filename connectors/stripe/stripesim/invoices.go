@@ -89,17 +89,7 @@ func (c *call) createInvoice() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := object{
-		"id": "in_1" + random(23), "object": "invoice", "account_country": "US", "account_name": "Simulated", "amount_due": int64(0), "amount_paid": int64(0), "amount_remaining": int64(0),
-		"amount_shipping": int64(0), "attempt_count": int64(0), "attempted": false, "auto_advance": false, "automatic_tax": object{"enabled": false, "liability": nil, "status": nil},
-		"billing_reason": "manual", "charge": nil, "collection_method": "charge_automatically", "created": c.now.Unix(), "currency": cur, "custom_fields": nil, "customer": id,
-		"customer_address": cus["address"], "customer_email": cus["email"], "customer_name": cus["name"], "customer_phone": cus["phone"], "default_payment_method": nil, "description": nil,
-		"discount": nil, "discounts": []any{}, "due_date": nil, "effective_at": nil, "ending_balance": nil, "footer": nil, "hosted_invoice_url": nil, "invoice_pdf": nil,
-		"last_finalization_error": nil, "livemode": c.book.livemode, "metadata": object{}, "next_payment_attempt": nil, "number": nil, "paid": false, "paid_out_of_band": false,
-		"payment_intent": nil, "period_end": c.now.Unix(), "period_start": c.now.Unix(), "post_payment_credit_notes_amount": int64(0), "pre_payment_credit_notes_amount": int64(0),
-		"starting_balance": int64(0), "status": "draft", "status_transitions": object{"finalized_at": nil, "marked_uncollectible_at": nil, "paid_at": nil, "voided_at": nil},
-		"subscription": nil, "subtotal": int64(0), "tax": nil, "total": int64(0), "total_discount_amounts": []any{}, "total_tax_amounts": []any{}, "webhooks_delivered_at": nil,
-	}
+	o := c.blankInvoice(cus, cur)
 	o = c.merge(o, invoiceFields)
 	o["due_date"] = due
 	if at, ok := c.in["automatic_tax"].(object); ok && at["enabled"] == true {
@@ -109,6 +99,21 @@ func (c *call) createInvoice() (any, error) {
 	c.book.put(o, c.now)
 	c.emit("invoice.created", o, nil)
 	return o, nil
+}
+
+// blankInvoice is a draft without lines.
+func (c *call) blankInvoice(cus object, cur string) object {
+	return object{
+		"id": "in_1" + random(23), "object": "invoice", "account_country": "US", "account_name": "Simulated", "amount_due": int64(0), "amount_paid": int64(0), "amount_remaining": int64(0),
+		"amount_shipping": int64(0), "attempt_count": int64(0), "attempted": false, "auto_advance": false, "automatic_tax": object{"enabled": false, "liability": nil, "status": nil},
+		"billing_reason": "manual", "charge": nil, "collection_method": "charge_automatically", "created": c.now.Unix(), "currency": cur, "custom_fields": nil, "customer": cus["id"],
+		"customer_address": cus["address"], "customer_email": cus["email"], "customer_name": cus["name"], "customer_phone": cus["phone"], "default_payment_method": nil, "description": nil,
+		"discount": nil, "discounts": []any{}, "due_date": nil, "effective_at": nil, "ending_balance": nil, "footer": nil, "hosted_invoice_url": nil, "invoice_pdf": nil,
+		"last_finalization_error": nil, "livemode": c.book.livemode, "metadata": object{}, "next_payment_attempt": nil, "number": nil, "paid": false, "paid_out_of_band": false,
+		"payment_intent": nil, "period_end": c.now.Unix(), "period_start": c.now.Unix(), "post_payment_credit_notes_amount": int64(0), "pre_payment_credit_notes_amount": int64(0),
+		"starting_balance": int64(0), "status": "draft", "status_transitions": object{"finalized_at": nil, "marked_uncollectible_at": nil, "paid_at": nil, "voided_at": nil},
+		"subscription": nil, "subtotal": int64(0), "tax": nil, "total": int64(0), "total_discount_amounts": []any{}, "total_tax_amounts": []any{}, "webhooks_delivered_at": nil,
+	}
 }
 
 // due is the due date a method asks for.
