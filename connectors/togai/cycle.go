@@ -39,7 +39,7 @@ func cycleTrigger(event, name, description string, statuses []string, keep func(
 		t.Read = rereads(func(ctx context.Context, c connectors.Conn, o connectors.Occurrence) (invoice, error) {
 			return fetchInvoice(ctx, c, o.Record.ID)
 		}, of)
-		t.Every, t.Calm = 5*time.Minute, 15*time.Minute
+		t.Every, t.Calm = 15*time.Minute, 30*time.Minute
 	}, connectors.ByHand(func(p PricingCycle) connectors.Occurrence {
 		return connectors.Occurrence{Record: connectors.Subject{Entity: "invoice", ID: p.InvoiceID}, Thin: true}
 	}))

@@ -216,7 +216,7 @@ func invoiceTrigger(event, name, description string, statuses []string, keep fun
 		t.Read = rereads(func(ctx context.Context, c connectors.Conn, o connectors.Occurrence) (invoice, error) {
 			return fetchInvoice(ctx, c, o.Record.ID)
 		}, of)
-		t.Every, t.Calm = 30*time.Second, 15*time.Minute
+		t.Every, t.Calm = time.Minute, 15*time.Minute
 	}, connectors.ByHand(func(p Invoice) connectors.Occurrence {
 		o := connectors.Occurrence{Record: connectors.Subject{Entity: "invoice", ID: p.InvoiceID, Name: p.Number}, Thin: true}
 		if p.AccountID != "" {

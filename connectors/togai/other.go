@@ -64,7 +64,7 @@ func purchaseTrigger(entity, name, description, list, one string) connectors.Tri
 		t.Read = rereads(func(ctx context.Context, c connectors.Conn, o connectors.Occurrence) (purchase, error) {
 			return fetch[purchase](ctx, c, entity, one, o.Record.ID)
 		}, of)
-		t.Every, t.Calm = time.Minute, 15*time.Minute
+		t.Every, t.Calm = 15*time.Minute, time.Hour // each look costs a call for each account
 	}, connectors.ByHand(func(p Purchase) connectors.Occurrence {
 		return connectors.Occurrence{Record: connectors.Subject{Entity: entity, ID: p.PurchaseID}, Thin: true}
 	}))
@@ -116,7 +116,7 @@ func incidentGenerated() connectors.Trigger {
 		t.Read = rereads(func(ctx context.Context, c connectors.Conn, o connectors.Occurrence) (incident, error) {
 			return fetch[incident](ctx, c, "incident", "incidents", o.Record.ID)
 		}, of)
-		t.Every, t.Calm = 5*time.Minute, 15*time.Minute
+		t.Every, t.Calm = 5*time.Minute, 30*time.Minute
 	}, connectors.ByHand(func(x Incident) connectors.Occurrence {
 		return connectors.Occurrence{Record: connectors.Subject{Entity: "incident", ID: x.IncidentID}, Thin: true}
 	}))
@@ -166,7 +166,7 @@ func reportGenerated() connectors.Trigger {
 			}
 			return report{}, connectors.Errorf(connectors.NotFound, "report %s is not there any more", o.Record.ID)
 		}, of)
-		t.Every, t.Calm = 5*time.Minute, 15*time.Minute
+		t.Every, t.Calm = 5*time.Minute, 30*time.Minute
 	}, connectors.ByHand(func(x Report) connectors.Occurrence {
 		return connectors.Occurrence{Record: connectors.Subject{Entity: "report", ID: x.ReportID, Name: x.Name}, Thin: true}
 	}))

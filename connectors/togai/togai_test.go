@@ -115,6 +115,69 @@ var calls = map[string]struct {
 		_, err := runListAccounts(t.Context(), c, ListAccountsInput{})
 		return err
 	}},
+	"price_plan.create": {"POST", "/v2/price_plans", func(t *testing.T, c connectors.Conn) error {
+		_, err := runCreatePricePlan(t.Context(), c, gold)
+		return err
+	}},
+	"price_plan.list": {"GET", "/v2/price_plans", func(t *testing.T, c connectors.Conn) error {
+		_, err := runListPricePlans(t.Context(), c, ListPricePlansInput{})
+		return err
+	}},
+	"price_plan.list, deprecated": {"GET", "/price_plans", func(t *testing.T, c connectors.Conn) error {
+		_, err := runListPricePlans(t.Context(), c, ListPricePlansInput{Deprecated: true})
+		return err
+	}},
+	"price_plan.attach": {"GET", "/v2/accounts/x/schedules", func(t *testing.T, c connectors.Conn) error {
+		_, err := runAttachPricePlan(t.Context(), c, AttachPricePlanInput{AccountID: "x", PricePlanID: "pp"})
+		if connectors.KindOf(err) == connectors.NotFound { // there is no such plan
+			return nil
+		}
+		return err
+	}},
+	"invoice.list": {"GET", "/invoices", func(t *testing.T, c connectors.Conn) error {
+		_, err := runListInvoices(t.Context(), c, ListInvoicesInput{AccountID: "x"})
+		return err
+	}},
+	"invoice.get": {"GET", "/invoices/*", func(t *testing.T, c connectors.Conn) error {
+		_, err := fetchInvoice(t.Context(), c, "x")
+		return err
+	}},
+	"wallet.credit": {"POST", "/payments", func(t *testing.T, c connectors.Conn) error {
+		_, err := runCreditWallet(t.Context(), c, CreditWalletInput{AccountID: "x", Amount: "1", Currency: "USD", PaymentSource: stripe})
+		return err
+	}},
+	"payment.list": {"GET", "/payments", func(t *testing.T, c connectors.Conn) error {
+		_, err := listPayments().Run(t.Context(), c, []byte(`{"account_id":"x"}`))
+		return err
+	}},
+	"credit.grant": {"POST", "/credits", func(t *testing.T, c connectors.Conn) error {
+		_, err := runGrantCredit(t.Context(), c, GrantCreditInput{AccountID: "x", ReferenceID: "cn", Amount: "1", Purpose: "x"})
+		return err
+	}},
+	"credit.list": {"GET", "/credits", func(t *testing.T, c connectors.Conn) error {
+		_, err := listCredits().Run(t.Context(), c, []byte(`{}`))
+		return err
+	}},
+	"event.ingest": {"POST", "/ingest", func(t *testing.T, c connectors.Conn) error {
+		_, err := runIngestEvent(t.Context(), c, usage)
+		return err
+	}},
+	"poll of price plans": {"GET", "/v2/price_plans", func(t *testing.T, c connectors.Conn) error {
+		_, err := pricePlanCreated().List(t.Context(), c, fromTop)
+		return err
+	}},
+	"poll of schedules": {"GET", "/v2/accounts/x/schedules", func(t *testing.T, c connectors.Conn) error {
+		_, err := pricePlanAttached().List(t.Context(), c, fromTop)
+		return err
+	}},
+	"poll of invoices": {"GET", "/invoices", func(t *testing.T, c connectors.Conn) error {
+		_, err := invoiceUpdated().List(t.Context(), c, fromTop)
+		return err
+	}},
+	"poll of reports": {"GET", "/reports", func(t *testing.T, c connectors.Conn) error {
+		_, err := reportGenerated().List(t.Context(), c, fromTop)
+		return err
+	}},
 	"poll": {"GET", "/accounts", func(t *testing.T, c connectors.Conn) error {
 		_, err := listCreated(t.Context(), c, fromTop)
 		return err

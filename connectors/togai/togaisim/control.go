@@ -168,4 +168,38 @@ func (s *Sim) control() {
 		}
 		return o.CreateAccount(in.Account)
 	})
+	sim.Control(s.Core, "POST /_sim/invoices", func(_ *http.Request, in struct {
+		Organization string     `json:"organization"`
+		Invoice      NewInvoice `json:"invoice"`
+	}) (any, error) {
+		o, err := s.named(in.Organization)
+		if err != nil {
+			return nil, err
+		}
+		return o.Invoice(in.Invoice)
+	})
+	sim.Control(s.Core, "POST /_sim/invoices/finish", func(_ *http.Request, in struct {
+		Organization string `json:"organization"`
+		ID           string `json:"id"`
+	}) (any, error) {
+		o, err := s.named(in.Organization)
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, o.Finish(in.ID)
+	})
+	sim.Control(s.Core, "POST /_sim/records", func(_ *http.Request, in struct {
+		Organization string         `json:"organization"`
+		Kind         string         `json:"kind"`
+		Fields       map[string]any `json:"fields"`
+	}) (any, error) {
+		o, err := s.named(in.Organization)
+		if err != nil {
+			return nil, err
+		}
+		if told[in.Kind] == "" {
+			return nil, fmt.Errorf("no kind %q", in.Kind)
+		}
+		return o.Add(in.Kind, in.Fields), nil
+	})
 }
