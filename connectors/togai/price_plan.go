@@ -201,14 +201,23 @@ func (p ratePlan) price(v slabRates) Price {
 	return out
 }
 
-// fetchPricePlan reads a plan with its rate cards.
-func fetchPricePlan(ctx context.Context, c connectors.Conn, id string) (pricePlan, error) {
-	p, err := fetch[pricePlan](ctx, c, "price plan", "v2", "price_plans", id)
-	if err != nil {
-		return p, err
+// newestPricePlan reads a plan without its rate cards. Which version is read when none is named is not documented.
+func newestPricePlan(ctx context.Context, c connectors.Conn, id string) (pricePlan, error) {
+	var p pricePlan
+	if _, err := call(ctx, c, http.MethodGet, path("v2", "price_plans", id)+"?version=LATEST", nil, &p); err != nil {
+		return p, fmt.Errorf("reading price plan %s: %w", id, err)
 	}
 	if p.ID == "" {
 		return p, garbled(http.StatusOK, false)
+	}
+	return p, nil
+}
+
+// fetchPricePlan reads a plan with its rate cards. That these are the newest version's too is an assumption.
+func fetchPricePlan(ctx context.Context, c connectors.Conn, id string) (pricePlan, error) {
+	p, err := newestPricePlan(ctx, c, id)
+	if err != nil {
+		return p, err
 	}
 	for r, err := range all[rateCard](ctx, c, path("v2", "price_plans", id, "rate_cards")[1:], pageSize, nil) {
 		if err != nil {

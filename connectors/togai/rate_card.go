@@ -164,7 +164,7 @@ func setRateCards(ctx context.Context, c connectors.Conn, plan string, want []op
 // finalize makes a plan's draft active, and says whether it was this that did.
 func finalize(ctx context.Context, c connectors.Conn, plan, mode string) (bool, error) {
 	isActive := func(ctx context.Context) (bool, error) {
-		p, err := fetch[pricePlan](ctx, c, "price plan", "v2", "price_plans", plan)
+		p, err := newestPricePlan(ctx, c, plan)
 		return p.Status == "ACTIVE", err
 	}
 	ref, err := c.Effect(ctx, connectors.Set("price_plan", plan, "finalize"), func(ctx context.Context, _ string) (connectors.Ref, bool, error) {

@@ -20,6 +20,13 @@ const (
 	zuoraAccountID     = "ZuoraAccountId"
 	zohoBooksContactID = "ZohoBooksContactId"
 
+	stripeInvoiceID    = "StripeInvoiceId"
+	stripePaymentLink  = "StripePaymentLink"
+	zuoraInvoiceID     = "ZuoraInvoiceId"
+	zuoraSubscription  = "ZuoraSubscriptionId"
+	zuoraCharge        = "ZuoraChargeId"
+	zohoBooksInvoiceID = "ZohoBooksInvoiceId"
+
 	namespace = "USER"   // of settings that users and programs make
 	dataType  = "STRING" // an id is a text
 )
@@ -27,10 +34,12 @@ const (
 // settingNames are the names that flows use for them; any other name is a setting's id itself.
 var settingNames = map[string]string{
 	"stripe_customer_id": stripeCustomerID, "zuora_account_id": zuoraAccountID, "zoho_books_contact_id": zohoBooksContactID,
+	"stripe_invoice_id": stripeInvoiceID, "stripe_payment_link": stripePaymentLink, "zuora_invoice_id": zuoraInvoiceID, "zuora_subscription_id": zuoraSubscription,
+	"zuora_charge_id": zuoraCharge, "zoho_books_invoice_id": zohoBooksInvoiceID,
 }
 
-// elsewhere are the settings that name one record in another system.
-var elsewhere = slices.Collect(maps.Values(settingNames))
+// elsewhere are the settings that name the one record that a customer or account is in another system.
+var elsewhere = []string{stripeCustomerID, zuoraAccountID, zohoBooksContactID}
 
 func settingName(name string) string {
 	if id, ok := settingNames[name]; ok {
@@ -75,7 +84,7 @@ func valueOf(list []entitySetting, id string) string {
 	return ""
 }
 
-// entityType is how settings name what carries them. ACCOUNT is documented, CUSTOMER by analogy.
+// entityType is how settings name what carries them. ACCOUNT is documented, the others are by analogy.
 func entityType(entity string) string { return strings.ToUpper(entity) }
 
 func settingsOf(ctx context.Context, c connectors.Conn, entity, id string) ([]entitySetting, error) {
@@ -88,9 +97,9 @@ func settingsOf(ctx context.Context, c connectors.Conn, entity, id string) ([]en
 
 // GetSettingInput names a setting.
 type GetSettingInput struct {
-	Entity   string `json:"entity" enum:"customer,account" doc:"What carries it."`
-	EntityID string `json:"entity_id" minLength:"1" doc:"The id of the customer or account."`
-	Setting  string `json:"setting" minLength:"1" doc:"The setting's id, or stripe_customer_id, zuora_account_id or zoho_books_contact_id."`
+	Entity   string `json:"entity" enum:"customer,account,invoice,price_plan,usage_meter" doc:"What carries it."`
+	EntityID string `json:"entity_id" minLength:"1" doc:"The id of what carries it."`
+	Setting  string `json:"setting" minLength:"1" doc:"The setting's id, or one of stripe_customer_id, stripe_invoice_id, stripe_payment_link, zuora_account_id, zuora_invoice_id, zuora_subscription_id, zuora_charge_id, zoho_books_contact_id and zoho_books_invoice_id."`
 }
 
 // fullID joins five parts with dots: setting.USER.StripeCustomerId.ACCOUNT.acme.
@@ -126,7 +135,7 @@ func getSetting() connectors.Action {
 		}
 		return GetSettingOutput{Found: there, SettingID: in.fullID(), Value: s.Value}, nil
 	}, GetSettingInput{Entity: "account", EntityID: "acme", Setting: "stripe_customer_id"}, func(a *connectors.Action) {
-		a.Description, a.Entity, a.Reads = "Reads a setting of a customer or account.", "setting", true
+		a.Description, a.Entity, a.Reads = "Reads a setting of a customer, account, invoice, price plan or usage meter.", "setting", true
 	})
 }
 
@@ -146,7 +155,7 @@ func setSetting() connectors.Action {
 	return connectors.Do("setting.set", "Set setting", runSetSetting, SetSettingInput{
 		GetSettingInput: GetSettingInput{Entity: "account", EntityID: "acme", Setting: "stripe_customer_id"}, Value: "cus_NffrFeUfNV2Hib",
 	}, func(a *connectors.Action) {
-		a.Description, a.Entity = "Writes a setting of a customer or account, new or not.", "setting"
+		a.Description, a.Entity = "Writes a setting of a customer, account, invoice, price plan or usage meter, new or not.", "setting"
 	})
 }
 

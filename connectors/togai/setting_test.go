@@ -86,3 +86,19 @@ func meeting(n int) func() {
 		<-open
 	}
 }
+
+func TestSettingOfAnInvoice(t *testing.T) {
+	t.Parallel()
+	w, c := newWorld(t)
+	in := SetSettingInput{GetSettingInput{"invoice", w.invoice, "stripe_invoice_id"}, "in_1"}
+	if out, err := runSetSetting(t.Context(), c, in); err != nil || out.SettingID != "setting.USER.StripeInvoiceId.INVOICE."+w.invoice {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if got, there, err := in.fetch(t.Context(), c); err != nil || !there || got.Value != "in_1" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	in.EntityID = "inv.gone"
+	if _, err := runSetSetting(t.Context(), c, in); connectors.KindOf(err) != connectors.Invalid {
+		t.Errorf("of none: %v", err)
+	}
+}

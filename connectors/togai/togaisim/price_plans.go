@@ -70,7 +70,14 @@ func (s *Sim) PricePlans() []PricePlan { return s.First().PricePlans() }
 func pricePlans(s *Sim) {
 	s.handle("POST", "/v2/price_plans", http.StatusOK, (*call).createPricePlan)
 	s.handle("GET", "/v2/price_plans", http.StatusOK, func(c *call) (any, error) { return list(c, c.org.plans) })
-	s.handle("GET", "/v2/price_plans/{id}", http.StatusOK, func(c *call) (any, error) { return c.pricePlan() })
+	s.handle("GET", "/v2/price_plans/{id}", http.StatusOK, func(c *call) (any, error) {
+		if v := c.query.Get("version"); v != "" && v != "LATEST" && v != "ACTIVE" {
+			if _, err := strconv.Atoi(v); err != nil {
+				return nil, bad("version must be LATEST, ACTIVE or a number")
+			}
+		}
+		return c.pricePlan()
+	})
 	s.handle("POST", "/v2/price_plans/{id}/rate_cards", http.StatusOK, (*call).changeRateCards)
 	s.handle("GET", "/v2/price_plans/{id}/rate_cards", http.StatusOK, func(c *call) (any, error) {
 		p, err := c.pricePlan()

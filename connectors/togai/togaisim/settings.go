@@ -81,7 +81,9 @@ func (c *call) createSetting() (any, error) {
 func (c *call) carries(o *Setting) error {
 	_, customer := c.org.customers[o.EntityID]
 	_, account := c.org.accounts[o.EntityID]
-	if o.EntityType == "CUSTOMER" && !customer || o.EntityType == "ACCOUNT" && !account {
+	_, invoice := c.org.invoices[o.EntityID]
+	_, plan := c.org.plans[o.EntityID]
+	if o.EntityType == "INVOICE" && !invoice || o.EntityType == "PRICE_PLAN" && !plan || o.EntityType == "CUSTOMER" && !customer || o.EntityType == "ACCOUNT" && !account {
 		return bad("%s %s does not exist", o.EntityType, o.EntityID)
 	}
 	return nil
