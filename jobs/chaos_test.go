@@ -39,7 +39,7 @@ var (
 	chaosCustomers = flag.Int("chaos.customers", 60, "how many are made, half of them in Stripe")
 	chaosEvery     = flag.Duration("chaos.every", 350*time.Millisecond, "how long from one blow to the next, about")
 	chaosRate      = flag.Float64("chaos.rate", 0, "calls a second that each vendor account allows; 0 is what the vendors say")
-	chaosWithin    = flag.Duration("chaos.within", 3*time.Minute, "how long after the last blow all may take to become final")
+	chaosWithin    = flag.Duration("chaos.within", 5*time.Minute, "how long after the last blow all may take to become final")
 )
 
 // TestChaos makes customers in both apps while processes are killed and frozen, Postgres restarts, networks are cut and
@@ -437,9 +437,10 @@ func (c *chaos) heal(t *testing.T) {
 		s.ClearFaults()
 		s.Dial(sim.Dials{Concurrent: true})
 	}
-	// What was dropped is found by asking, to a list's very end, which is due every quarter of an hour.
+	// What was dropped is found by asking, to a list's very end, which is due every quarter of an hour. Of other
+	// triggers nothing is wanted, and reading all of them would take the runs' part of the budget.
 	c.patiently(t, "asking for what was missed", time.Minute, func(ctx context.Context) (string, bool) {
-		_, err := c.db.NewRaw("UPDATE cursors SET swept_at = swept_at - interval '1 hour', read_at = read_at - interval '1 hour'").Exec(ctx)
+		_, err := c.db.NewRaw("UPDATE cursors SET swept_at = swept_at - interval '1 hour', read_at = read_at - interval '1 hour' WHERE trigger IN ('customer.created', 'account.created')").Exec(ctx)
 		if err == nil {
 			err = db.AskAll(ctx, c.db)
 		}
