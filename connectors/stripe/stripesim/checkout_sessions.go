@@ -76,7 +76,7 @@ func (c *call) complete(in Checkout) object {
 		in.take(link)
 	}
 	in.Mode, in.Currency = cmp.Or(in.Mode, "payment"), cmp.Or(in.Currency, "usd")
-	lines, total := lineItems(in)
+	lines, total := c.lineItems(in)
 	if known {
 		lines = maps.Clone(link["line_items"].(object))
 		total = 0
@@ -101,13 +101,17 @@ func (c *call) complete(in Checkout) object {
 		"customer_email":   nil, "expires_at": c.now.Unix() + 24*3600, "invoice": nil, "line_items": lines, "livemode": c.book.livemode, "metadata": data,
 		allItems: lines["data"],
 		"mode":   in.Mode, "payment_intent": nil, "payment_link": nilIfEmpty(in.Link), "payment_status": status, "status": "complete", "subscription": nil,
-		"cancel_url": nil, "success_url": nil, "url": nil,
+		"cancel_url": nil, "success_url": nil, "url": nil, "automatic_tax": object{"enabled": false, "liability": nil, "status": nil}, "custom_fields": []any{},
+		"custom_text": object{"after_submit": nil, "shipping_address": nil, "submit": nil, "terms_of_service_acceptance": nil}, "payment_method_types": []any{"card"}, "shipping_options": []any{},
 	}
 	if referenceable.MatchString(in.ClientReferenceID) {
 		o["client_reference_id"] = in.ClientReferenceID
 	}
 	if in.Mode == "subscription" {
 		sub := object{"id": "sub_1" + random(23), "object": "subscription", "created": c.now.Unix(), "currency": in.Currency, "customer": customer["id"],
+			"automatic_tax": object{"enabled": false, "liability": nil}, "billing_cycle_anchor": c.now.Unix(), "cancel_at_period_end": false, "collection_method": "charge_automatically",
+			"current_period_end": c.now.AddDate(0, 1, 0).Unix(), "current_period_start": c.now.Unix(), "start_date": c.now.Unix(),
+			"items":    object{"object": "list", "data": []object{}, "has_more": false, "url": "/v1/subscription_items"}, // not simulated
 			"livemode": c.book.livemode, "metadata": object{}, "status": "active"}
 		if known && link["subscription_data"] != nil {
 			if m, ok := link["subscription_data"].(object)["metadata"].(object); ok {
@@ -124,6 +128,7 @@ func (c *call) complete(in Checkout) object {
 	}
 	if status == "paid" {
 		c.emit("payment_intent.succeeded", object{"id": cmp.Or(o["payment_intent"], any("pi_3"+random(23))), "object": "payment_intent", "amount": total, "currency": in.Currency,
+			"capture_method": "automatic", "confirmation_method": "automatic", "created": c.now.Unix(), "payment_method_types": []any{"card"},
 			"customer": customer["id"], "livemode": c.book.livemode, "metadata": object{}, "status": "succeeded"}, nil)
 	}
 	if known {
@@ -154,7 +159,7 @@ func (c *call) firstInvoice(sub, customer object, items []object, total int64) a
 	var lines []object
 	for _, i := range items {
 		lines = append(lines, object{"id": "il_1" + random(23), "object": "line_item", "amount": i["amount_total"], "currency": i["currency"], "description": i["description"],
-			"livemode": c.book.livemode, "metadata": object{}, "period": object{"start": c.now.Unix(), "end": c.now.AddDate(0, 1, 0).Unix()}, "price": i["price"],
+			"discountable": true, "proration": false, "livemode": c.book.livemode, "metadata": object{}, "period": object{"start": c.now.Unix(), "end": c.now.AddDate(0, 1, 0).Unix()}, "price": i["price"],
 			"quantity": i["quantity"], "subscription": sub["id"], "type": "subscription"})
 	}
 	o["subscription"], o["billing_reason"], o["subtotal"], o["total"], o["amount_due"], o["amount_remaining"] = sub["id"], "subscription_create", total, total, total, total
@@ -177,20 +182,14 @@ func (c *call) spend(link object) {
 	if sessions == nil {
 		return
 	}
-	done := int64(1)
-	for _, s := range c.book.table("checkout.session").current() {
-		if s["payment_link"] == link["id"] {
-			done++
-		}
-	}
-	if limit, _ := sessions["limit"].(int64); done >= limit {
-		o := maps.Clone(link)
-		o["active"] = false
-		c.replace(link, o, "payment_link.updated")
-	}
+	done := sessions["count"].(int64) + 1
+	o := maps.Clone(link)
+	o["restrictions"] = object{"completed_sessions": object{"count": done, "limit": sessions["limit"]}}
+	o["active"] = done < sessions["limit"].(int64)
+	c.replace(link, o, "payment_link.updated")
 }
 
-func lineItems(in Checkout) (lines object, total int64) {
+func (c *call) lineItems(in Checkout) (lines object, total int64) {
 	if in.Items == nil {
 		in.Items = []Item{{Description: "Plan", Amount: 1000}}
 	}
@@ -199,7 +198,7 @@ func lineItems(in Checkout) (lines object, total int64) {
 		n := max(i.Quantity, 1)
 		total += i.Amount
 		price := object{
-			"id": cmp.Or(i.Price, "price_1"+random(23)), "object": "price", "active": true, "billing_scheme": "per_unit", "currency": in.Currency,
+			"id": cmp.Or(i.Price, "price_1"+random(23)), "object": "price", "active": true, "billing_scheme": "per_unit", "created": c.now.Unix(), "currency": in.Currency, "livemode": c.book.livemode,
 			"lookup_key": nilIfEmpty(i.LookupKey), "metadata": object{}, "nickname": nil, "product": cmp.Or(i.Product, "prod_"+random(14)),
 			"recurring": nil, "tiers_mode": nil, "type": "one_time", "unit_amount": i.Amount / n,
 		}

@@ -65,7 +65,7 @@ func (c *call) createNote() (any, error) {
 	}
 	n := len(c.book.table("credit_note").rows) + 1
 	note := object{
-		"id": "cn_1" + random(23), "object": "credit_note", "amount": total, "created": c.now.Unix(), "currency": inv["currency"], "customer": inv["customer"],
+		"id": "cn_1" + random(23), "object": "credit_note", "amount": total, "amount_shipping": int64(0), "created": c.now.Unix(), "currency": inv["currency"], "customer": inv["customer"],
 		"customer_balance_transaction": nil, "discount_amount": int64(0), "discount_amounts": []any{}, "invoice": id,
 		"lines":    object{"object": "list", "data": lines, "has_more": false, "url": "/v1/credit_notes/lines"},
 		"livemode": c.book.livemode, "memo": c.in["memo"], "metadata": object{}, "number": fmt.Sprintf("%v-CN-%02d", inv["number"], n), "out_of_band_amount": c.in["out_of_band_amount"],
@@ -118,8 +118,12 @@ func (c *call) credited(inv object) (int64, []object, error) {
 			return 0, nil, e
 		}
 		total += n
-		lines = append(lines, object{"id": "cnli_1" + random(23), "object": "credit_note_line_item", "amount": n, "description": in["description"], "type": in["type"],
-			"invoice_line_item": in["invoice_line_item"], "quantity": in["quantity"], "unit_amount": in["unit_amount"]})
+		l := object{"id": "cnli_1" + random(23), "object": "credit_note_line_item", "amount": n, "description": in["description"], "discount_amount": int64(0),
+			"discount_amounts": []any{}, "livemode": c.book.livemode, "quantity": in["quantity"], "tax_amounts": []any{}, "tax_rates": []any{}, "type": in["type"], "unit_amount": in["unit_amount"]}
+		if in["invoice_line_item"] != nil {
+			l["invoice_line_item"] = in["invoice_line_item"]
+		}
+		lines = append(lines, l)
 	}
 	return total, lines, nil
 }

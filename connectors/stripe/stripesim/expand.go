@@ -59,6 +59,10 @@ func (b *book) shape(o object, paths []string) (object, error) {
 		out["data"] = shaped
 		delete(below, "data")
 	}
+	if kind == "price" && out["tiers"] == nil { // of prices without tiers there is nothing to show
+		delete(out, "tiers")
+		delete(below, "tiers")
+	}
 	for name, rest := range below {
 		v := o[name]
 		if id, ok := v.(string); ok {

@@ -107,10 +107,10 @@ func (c *call) blankInvoice(cus object, cur string) object {
 		"id": "in_1" + random(23), "object": "invoice", "account_country": "US", "account_name": "Simulated", "amount_due": int64(0), "amount_paid": int64(0), "amount_remaining": int64(0),
 		"amount_shipping": int64(0), "attempt_count": int64(0), "attempted": false, "auto_advance": false, "automatic_tax": object{"enabled": false, "liability": nil, "status": nil},
 		"billing_reason": "manual", "charge": nil, "collection_method": "charge_automatically", "created": c.now.Unix(), "currency": cur, "custom_fields": nil, "customer": cus["id"],
-		"customer_address": cus["address"], "customer_email": cus["email"], "customer_name": cus["name"], "customer_phone": cus["phone"], "default_payment_method": nil, "description": nil,
-		"discount": nil, "discounts": []any{}, "due_date": nil, "effective_at": nil, "ending_balance": nil, "footer": nil, "hosted_invoice_url": nil, "invoice_pdf": nil,
+		"customer_address": cus["address"], "customer_email": cus["email"], "customer_name": cus["name"], "customer_phone": cus["phone"], "default_payment_method": nil, "default_tax_rates": []any{}, "description": nil,
+		"discount": nil, "discounts": []any{}, "due_date": nil, "effective_at": nil, "ending_balance": nil, "footer": nil, "hosted_invoice_url": nil, "invoice_pdf": nil, "issuer": object{"type": "self"},
 		"last_finalization_error": nil, "livemode": c.book.livemode, "metadata": object{}, "next_payment_attempt": nil, "number": nil, "paid": false, "paid_out_of_band": false,
-		"payment_intent": nil, "period_end": c.now.Unix(), "period_start": c.now.Unix(), "post_payment_credit_notes_amount": int64(0), "pre_payment_credit_notes_amount": int64(0),
+		"payment_intent": nil, "payment_settings": object{"default_mandate": nil, "payment_method_options": nil, "payment_method_types": nil}, "period_end": c.now.Unix(), "period_start": c.now.Unix(), "post_payment_credit_notes_amount": int64(0), "pre_payment_credit_notes_amount": int64(0),
 		"starting_balance": int64(0), "status": "draft", "status_transitions": object{"finalized_at": nil, "marked_uncollectible_at": nil, "paid_at": nil, "voided_at": nil},
 		"subscription": nil, "subtotal": int64(0), "tax": nil, "total": int64(0), "total_discount_amounts": []any{}, "total_tax_amounts": []any{}, "webhooks_delivered_at": nil,
 	}
@@ -222,7 +222,7 @@ func (c *call) createItem() (any, error) {
 		period = p
 	}
 	o := c.merge(object{
-		"id": "ii_1" + random(23), "object": "invoiceitem", "amount": amount, "currency": cur, "customer": id, "created": c.now.Unix(), "date": c.now.Unix(), "description": nil,
+		"id": "ii_1" + random(23), "object": "invoiceitem", "amount": amount, "currency": cur, "customer": id, "date": c.now.Unix(), "description": nil,
 		"discountable": amount >= 0, "discounts": []any{}, "invoice": nil, "livemode": c.book.livemode, "metadata": object{}, "period": period, "price": nil, "proration": false,
 		"quantity": int64(1), "subscription": nil, "tax_rates": []any{}, "unit_amount": amount, "unit_amount_decimal": fmt.Sprint(amount), "line": "il_1" + random(23),
 	}, []string{"description", "invoice", "discountable"})

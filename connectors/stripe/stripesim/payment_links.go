@@ -2,6 +2,7 @@ package stripesim
 
 import (
 	"fmt"
+	"maps"
 )
 
 func paymentLinks(s *Sim) {
@@ -9,7 +10,7 @@ func paymentLinks(s *Sim) {
 		"active": boolean, "after_completion": anything, "allow_promotion_codes": boolean, "automatic_tax": anything, "billing_address_collection": oneOf("auto", "required"),
 		"custom_fields": anything, "custom_text": anything, "customer_creation": oneOf("always", "if_required"), "expand": list(text), "inactive_message": text,
 		"invoice_creation": anything, "metadata": metadata, "payment_intent_data": anything, "payment_method_collection": oneOf("always", "if_required"), "payment_method_types": anything,
-		"restrictions": hash(params{"completed_sessions": hash(params{"limit": integer})}), "shipping_address_collection": anything,
+		"restrictions": restrictions, "shipping_address_collection": anything,
 		"subscription_data": hash(params{"description": text, "invoice_settings": anything, "metadata": metadata, "trial_period_days": integer, "trial_settings": anything}),
 		"line_items":        list(hash(params{"id": text, "price": text, "quantity": integer, "adjustable_quantity": anything})),
 	}
@@ -34,6 +35,17 @@ func paymentLinks(s *Sim) {
 		}
 		return o["line_items"], nil
 	}})
+}
+
+// restrictions need a limit.
+func restrictions(name string, v any) (any, *Error) {
+	out, e := hash(params{"completed_sessions": hash(params{"limit": integer})})(name, v)
+	if o, ok := out.(object); ok && e == nil {
+		if sessions, _ := o["completed_sessions"].(object); sessions["limit"] == nil {
+			return nil, invalid("parameter_missing", name+"[completed_sessions][limit]", "Missing required param: %s[completed_sessions][limit].", name)
+		}
+	}
+	return out, e
 }
 
 func (c *call) createLink() (any, error) {
@@ -81,7 +93,9 @@ func (c *call) createLink() (any, error) {
 	o := object{
 		"id": id, "object": "payment_link", "active": true, "after_completion": object{"type": "hosted_confirmation", "hosted_confirmation": object{"custom_message": nil}},
 		"allow_promotion_codes": false, "application_fee_amount": nil, "application_fee_percent": nil, "automatic_tax": object{"enabled": false, "liability": nil},
-		"billing_address_collection": "auto", "consent_collection": nil, "currency": cur, "custom_fields": []any{}, "customer_creation": "if_required",
+		"billing_address_collection": "auto", "consent_collection": nil, "currency": cur, "custom_fields": []any{},
+		"custom_text":             object{"after_submit": nil, "shipping_address": nil, "submit": nil, "terms_of_service_acceptance": nil},
+		"phone_number_collection": object{"enabled": false}, "tax_id_collection": object{"enabled": false}, "customer_creation": "if_required",
 		"inactive_message": nil, "invoice_creation": nil, "line_items": object{"object": "list", "data": lines, "has_more": false, "url": "/v1/payment_links/" + id + "/line_items"},
 		"livemode": c.book.livemode, "metadata": object{}, "on_behalf_of": nil, "payment_intent_data": nil, "payment_method_collection": "always", "payment_method_types": nil,
 		"restrictions": nil, "shipping_address_collection": nil, "shipping_options": []any{}, "submit_type": "auto", "subscription_data": nil, "transfer_data": nil,
@@ -91,6 +105,14 @@ func (c *call) createLink() (any, error) {
 		o["customer_creation"] = "always"
 	}
 	o = c.merge(o, []string{"after_completion", "allow_promotion_codes", "billing_address_collection", "customer_creation", "inactive_message", "restrictions", "subscription_data"})
+	if r, ok := o["restrictions"].(object); ok {
+		o["restrictions"] = object{"completed_sessions": object{"count": int64(0), "limit": r["completed_sessions"].(object)["limit"]}}
+	}
+	if trial != nil {
+		sub := object{"description": nil, "invoice_settings": object{"issuer": object{"type": "self"}}, "metadata": object{}, "trial_period_days": nil, "trial_settings": nil}
+		maps.Copy(sub, trial)
+		o["subscription_data"] = sub
+	}
 	c.book.put(o, c.now)
 	c.emit("payment_link.created", o, nil)
 	return o, nil
@@ -99,6 +121,8 @@ func (c *call) createLink() (any, error) {
 // lineItem is a line of a link or a session.
 func lineItem(b *book, price object, n int64) object {
 	each, _ := price["unit_amount"].(int64)
+	price = maps.Clone(price)
+	delete(price, "tiers")
 	description := any(nil)
 	if p, _, ok := b.get("product", price["product"].(string)); ok {
 		description = p["name"]

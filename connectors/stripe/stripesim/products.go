@@ -49,9 +49,9 @@ func (c *call) createProduct() (any, error) {
 		return nil, invalid("resource_already_exists", "id", "Product already exists.")
 	}
 	o := c.merge(object{
-		"id": id, "object": "product", "active": true, "attributes": []any{}, "created": c.now.Unix(), "default_price": nil, "description": nil, "features": []any{}, "images": []any{},
+		"id": id, "object": "product", "active": true, "created": c.now.Unix(), "default_price": nil, "description": nil, "features": []any{}, "images": []any{},
 		"livemode": c.book.livemode, "metadata": object{}, "name": nil, "package_dimensions": nil, "shippable": nil, "statement_descriptor": nil, "tax_code": nil,
-		"type": "service", "unit_label": nil, "updated": c.now.Unix(), "url": nil,
+		"unit_label": nil, "updated": c.now.Unix(), "url": nil,
 	}, productFields)
 	c.book.put(o, c.now)
 	c.emit("product.created", o, nil)
@@ -130,9 +130,11 @@ func (c *call) createPrice() (any, error) {
 		if r["interval"] == nil {
 			return nil, invalid("parameter_missing", "recurring[interval]", "Missing required param: recurring[interval].")
 		}
-		whole := object{"aggregate_usage": nil, "interval": r["interval"], "interval_count": int64(1), "trial_period_days": nil, "usage_type": "licensed"}
+		whole := object{"aggregate_usage": nil, "interval": r["interval"], "interval_count": int64(1), "usage_type": "licensed"}
 		for k, v := range r {
-			whole[k] = v
+			if k != "trial_period_days" { // taken, and not shown
+				whole[k] = v
+			}
 		}
 		if whole["usage_type"] == "metered" && whole["aggregate_usage"] == nil {
 			whole["aggregate_usage"] = "sum"

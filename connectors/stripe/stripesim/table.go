@@ -63,7 +63,10 @@ func (b *book) put(o object, now time.Time) {
 	t, id := b.table(o["object"].(string)), o["id"].(string)
 	r := t.byID[id]
 	if r == nil {
-		created, _ := o["created"].(int64)
+		created, ok := o["created"].(int64)
+		if !ok {
+			created, _ = o["date"].(int64) // invoice items call it that
+		}
 		r = &row{id: id, created: created}
 		t.rows, t.byID[id] = append(t.rows, r), r
 	}
