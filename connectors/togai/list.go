@@ -117,6 +117,9 @@ func perAccount(event string, of func(account string) (list string, filters url.
 				if err != nil {
 					return connectors.Page{}, fmt.Errorf("listing %s: %w", list, err)
 				}
+				if raw == nil { // null
+					continue
+				}
 				raw["accountId"], _ = json.Marshal(a.ID) // some lists do not say it
 				whole, err := json.Marshal(raw)
 				if err != nil {

@@ -81,34 +81,34 @@ func recordPayment() connectors.Action {
 }
 
 func runRecordPayment(ctx context.Context, c connectors.Conn, in RecordPaymentInput) (RecordedPayment, error) {
-	out := RecordedPayment{InvoiceID: in.InvoiceID}
+	ref, err := pay(ctx, c, connectors.Append("payment", in.occurrence()), in.Amount != "", func(ctx context.Context) (newPayment, bool, error) { return in.wire(ctx, c) })
+	if err != nil {
+		return RecordedPayment{}, fmt.Errorf("recording payment %s of invoice %s: %w", in.TransactionNumber, in.InvoiceID, err)
+	}
+	return RecordedPayment{PaymentID: ref.ID, InvoiceID: in.InvoiceID, Recorded: !ref.Adopted}, nil
+}
+
+// wire goes by the invoice as it is now: the run may have waited. settled says that there is nothing to pay any more.
+func (in RecordPaymentInput) wire(ctx context.Context, c connectors.Conn) (body newPayment, settled bool, err error) {
 	inv, err := fetchInvoice(ctx, c, in.InvoiceID)
 	if err != nil {
-		return out, err
+		return body, false, err
 	}
 	now := inv.plain()
-	body := newPayment{AccountID: cmp.Or(in.AccountID, now.AccountID), Currency: upper(cmp.Or(in.Currency, now.Currency)), Notes: in.Notes, Reference: in.reference()}
+	body = newPayment{AccountID: cmp.Or(in.AccountID, now.AccountID), Currency: upper(cmp.Or(in.Currency, now.Currency)), Notes: in.Notes, Reference: in.reference()}
 	amount := inv.TotalAmount.minus(inv.PaidAmount)
 	switch {
 	case body.AccountID == "":
-		return out, wrong("account_id", "Invoice "+inv.ID+" is a group's: name the account that paid.")
+		return body, false, wrong("account_id", "Invoice "+inv.ID+" is a group's: name the account that paid.")
 	case in.Currency != "" && now.Currency != "" && body.Currency != now.Currency:
-		return out, wrong("currency", "Invoice "+inv.ID+" is in "+now.Currency+", the payment in "+body.Currency+".")
+		return body, false, wrong("currency", "Invoice "+inv.ID+" is in "+now.Currency+", the payment in "+body.Currency+".")
 	case in.Amount != "":
 		if amount, err = positive("amount", in.Amount); err != nil {
-			return out, err
+			return body, false, err
 		}
 	}
 	body.TotalAmount, body.Lines = amount, []paymentLine{{"INVOICE", inv.ID, amount, 1}}
-	ref, err := pay(ctx, c, connectors.Append("payment", in.occurrence()), body, in.Amount != "", func(ctx context.Context) (bool, error) {
-		inv, err := fetchInvoice(ctx, c, in.InvoiceID) // as it is now: the run may have waited
-		return slices.Contains([]string{"PAID", "REFUND_INITIATED", "REFUND_COMPLETED"}, inv.Status), err
-	})
-	if err != nil {
-		return out, fmt.Errorf("recording payment %s of invoice %s: %w", in.TransactionNumber, in.InvoiceID, err)
-	}
-	out.PaymentID, out.Recorded = ref.ID, !ref.Adopted
-	return out, nil
+	return body, slices.Contains([]string{"PAID", "REFUND_INITIATED", "REFUND_COMPLETED"}, inv.Status), nil
 }
 
 func (in PaymentSource) reference() paymentReference {
@@ -121,30 +121,35 @@ func (in PaymentSource) occurrence() string {
 }
 
 // pay records a payment once. Togai has no key for it and no search by reference, so the account's payments are read
-// before each write, and again when an answer was lost. settled says that there is nothing to pay any more; nil: there is.
-func pay(ctx context.Context, c connectors.Conn, intent connectors.Intent, body newPayment, firm bool, settled func(context.Context) (bool, error)) (connectors.Ref, error) {
-	look := func(ctx context.Context, key string) (connectors.Ref, bool, error) {
-		return body.look(ctx, c, key, firm)
-	}
-	return c.Effect(ctx, intent, look, func(ctx context.Context, key string) (connectors.Ref, error) {
-		if ref, there, err := look(ctx, key); there || err != nil {
+// before each write, and again when an answer was lost. firm says that the amount is the payment's own, and not what was
+// open of an invoice. body is asked anew each time, and says whether there is anything to pay still.
+func pay(ctx context.Context, c connectors.Conn, intent connectors.Intent, firm bool, body func(context.Context) (newPayment, bool, error)) (connectors.Ref, error) {
+	return c.Effect(ctx, intent, func(ctx context.Context, key string) (connectors.Ref, bool, error) {
+		b, _, err := body(ctx)
+		if err != nil {
+			return connectors.Ref{}, false, err
+		}
+		return b.look(ctx, c, key, firm)
+	}, func(ctx context.Context, key string) (connectors.Ref, error) {
+		b, settled, err := body(ctx)
+		if err != nil {
+			return connectors.Ref{}, err
+		}
+		if ref, there, err := b.look(ctx, c, key, firm); there || err != nil {
 			return ref, err
 		}
-		if settled != nil {
-			if done, err := settled(ctx); done || err != nil {
-				return connectors.Ref{Adopted: true}, err
-			}
+		if settled {
+			return connectors.Ref{Adopted: true}, nil
 		}
-		body := body
-		body.Reference.Metadata = map[string]any{metaEffect: key}
+		b.Reference.Metadata = map[string]any{metaEffect: key}
 		var made payment
-		if _, err := call(ctx, c, http.MethodPost, "/payments", body, &made); err != nil {
+		if _, err := call(ctx, c, http.MethodPost, "/payments", b, &made); err != nil {
 			return connectors.Ref{}, err
 		}
 		if made.ID == "" {
 			return connectors.Ref{}, garbled(http.StatusCreated, true)
 		}
-		return connectors.Ref{ID: made.ID, Name: body.Reference.TransactionNumber}, nil
+		return connectors.Ref{ID: made.ID, Name: b.Reference.TransactionNumber}, nil
 	})
 }
 
@@ -194,9 +199,10 @@ func runCreditWallet(ctx context.Context, c connectors.Conn, in CreditWalletInpu
 	if err != nil {
 		return RecordedPayment{}, err
 	}
-	ref, err := pay(ctx, c, connectors.Append("payment", "wallet:"+in.occurrence()), newPayment{
+	body := newPayment{
 		AccountID: in.AccountID, Currency: upper(in.Currency), TotalAmount: amount, Reference: in.reference(), Notes: in.Notes, Lines: []paymentLine{{"WALLET_CREDIT", "", amount, 1}},
-	}, true, nil)
+	}
+	ref, err := pay(ctx, c, connectors.Append("payment", "wallet:"+in.occurrence()), true, func(context.Context) (newPayment, bool, error) { return body, false, nil })
 	if err != nil {
 		return RecordedPayment{}, fmt.Errorf("crediting the wallet of account %s: %w", in.AccountID, err)
 	}
