@@ -15,6 +15,8 @@ type Progress struct {
 	Steps    []*Step   // to write
 	Attempts []Attempt // to keep
 	Told     []Told    // for the feed, in order; each is a version of the run
+
+	Followed bool // answered of a run that leaves: another waits in its lane
 }
 
 // Told is a change for the feed. A change of the run itself has no step.
@@ -80,16 +82,17 @@ const saveProgress = `WITH held AS (
 		FROM held h, jsonb_array_elements($6::jsonb) WITH ORDINALITY AS x (o, n),
 			jsonb_to_record(x.o) AS t (state text, waiting_reason text, wake_at timestamptz, step text, step_state text)
 		ORDER BY x.n)
-	SELECT version, state FROM held`
+	SELECT version, state%s FROM held`
 
 var (
-	goesOn = fmt.Sprintf(saveProgress, "")
+	goesOn = fmt.Sprintf(saveProgress, "", "")
 	leaves = fmt.Sprintf(saveProgress, `, state = $7, waiting_reason = $8, wake_at = $9, due_at = $10, error_kind = $11, error = $12, ended_at = $13,
-		failed_items = $14, progress = $15, lease_until = NULL`)
+		failed_items = $14, progress = $15, lease_until = NULL`, `, EXISTS (SELECT FROM runs w WHERE w.org_id = $1 AND w.flow_link_id = held.flow_link_id AND w.lane = held.lane
+			AND w.ended_at IS NULL AND w.waiting_reason = 'LANE') AS followed`)
 )
 
 // SaveProgress writes what an activation has to say, in one statement. ErrNotFound when its fence is old.
-func SaveProgress(ctx context.Context, tx Tx, p Progress) error {
+func SaveProgress(ctx context.Context, tx Tx, p *Progress) error {
 	*tx.told = true
 	r, steps, attempts := p.Run, make([]stepRow, len(p.Steps)), make([]attemptRow, len(p.Attempts))
 	for i, s := range p.Steps {
@@ -109,11 +112,16 @@ func SaveProgress(ctx context.Context, tx Tx, p Progress) error {
 		sql = leaves
 		args = append(args, r.State, orNull(r.WaitingReason), orNull(r.WakeAt), orNull(r.DueAt), orNull(r.ErrorKind), r.Error, orNull(r.EndedAt), r.FailedItems, r.Progress)
 	}
-	now, err := in[Run](ctx, tx, sql, args...)
+	type saved struct {
+		Version  int64
+		State    string
+		Followed bool
+	}
+	now, err := in[saved](ctx, tx, sql, args...)
 	if err != nil {
 		return err
 	}
-	r.Version, r.State = now.Version, now.State
+	r.Version, r.State, p.Followed = now.Version, now.State, now.Followed
 	return nil
 }
 

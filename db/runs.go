@@ -193,8 +193,8 @@ func SweepRuns(ctx context.Context, idb bun.IDB, limit int) ([]Run, error) {
 }
 
 // StartRun makes a run with its steps, notes it as what became of its event at its link, and tells of it; false when the
-// same change has a run at this link already. With a lease it is the caller's.
-func StartRun(ctx context.Context, tx Tx, r *Run, steps []Step, lease time.Duration) (bool, error) {
+// same change has a run at this link already. With a lease it is the caller's. With last the event is dispatched by it.
+func StartRun(ctx context.Context, tx Tx, r *Run, steps []Step, lease time.Duration, last bool) (bool, error) {
 	type row struct {
 		Key             string    `json:"key"`
 		Position        int       `json:"position"`
@@ -232,10 +232,13 @@ func StartRun(ctx context.Context, tx Tx, r *Run, steps []Step, lease time.Durat
 			ON CONFLICT (org_id, event_id, flow_link_id) DO UPDATE SET outcome = 'RUN', reason = '', run_id = EXCLUDED.run_id WHERE event_outcomes.outcome = 'HELD'),
 		told AS (
 			INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason)
-			SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason FROM made)
+			SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason FROM made),
+		dispatched AS (
+			UPDATE events e SET entity = m.entity, record_id = m.record_id, record_name = m.record_name, echo_of = m.echo_of, dispatched_at = now(), due_at = NULL
+			FROM made m WHERE $26 AND e.org_id = m.org_id AND e.id = m.event_id)
 		SELECT * FROM made`, append(given,
 		r.OrgID, r.ID, r.FlowID, r.FlowVersionID, r.FlowLinkID, r.ConnectionID, r.EventID, r.EventAt, r.Source, r.BusinessKey, r.Replay, r.Lane, r.Entity, r.RecordID,
-		r.RecordName, r.VendorAt, orNull(r.MappingID), r.State, orNull(r.WaitingReason), orNull(r.EchoOf), r.Chain, orNull(r.StartedAt), orNull(r.EndedAt), lease.Seconds())...)
+		r.RecordName, r.VendorAt, orNull(r.MappingID), r.State, orNull(r.WaitingReason), orNull(r.EchoOf), r.Chain, orNull(r.StartedAt), orNull(r.EndedAt), lease.Seconds(), last)...)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

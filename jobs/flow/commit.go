@@ -28,7 +28,7 @@ func (a *Activation) save(ctx context.Context, tx db.Tx, s *db.Step) error {
 	if s != nil {
 		steps = append(slices.Clip(steps), s)
 	}
-	return a.write(ctx, tx, db.Progress{Run: &a.run, Steps: steps, Told: a.told(steps)})
+	return a.write(ctx, tx, &db.Progress{Run: &a.run, Steps: steps, Told: a.told(steps)})
 }
 
 func (a *Activation) saved() { a.done, a.settled, a.attempts = nil, nil, nil }
@@ -43,7 +43,7 @@ func (a *Activation) told(steps []*db.Step) []db.Told {
 }
 
 // write writes progress with what has piled up since the last time.
-func (a *Activation) write(ctx context.Context, tx db.Tx, p db.Progress) error {
+func (a *Activation) write(ctx context.Context, tx db.Tx, p *db.Progress) error {
 	p.Attempts = a.attempts
 	err := db.SaveProgress(ctx, tx, p)
 	if errors.Is(err, db.ErrNotFound) {
@@ -144,13 +144,14 @@ func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) er
 	if n.step != nil {
 		last.Step, last.StepState = n.step.Key, n.step.State
 	}
-	if err := a.write(ctx, tx, db.Progress{Run: &r, Leaves: true, Steps: append(slices.Clip(a.done), a.changed(n)...), Told: append(a.told(a.done), last)}); err != nil {
+	p := &db.Progress{Run: &r, Leaves: true, Steps: append(slices.Clip(a.done), a.changed(n)...), Told: append(a.told(a.done), last)}
+	if err := a.write(ctx, tx, p); err != nil {
 		return err
 	}
 	if !over {
 		return nil
 	}
-	return e.afterEnd(ctx, tx, r)
+	return e.afterEnd(ctx, tx, r, p.Followed)
 }
 
 // lookAgain makes sure that what the run is about to wait for has not come meanwhile, when nobody would wake it again.
@@ -211,8 +212,9 @@ func (a *Activation) changed(n Next) []*db.Step {
 	return all
 }
 
-// afterEnd gives up what the run had only planned, promotes the lane's next run and notes the link's health.
-func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run) error {
+// afterEnd gives up what the run had only planned, notes the link's health, and promotes the lane's next run when followed
+// says that there may be one.
+func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run, followed bool) error {
 	e.ended(r)
 	if r.State == Failed || r.State == Cancelled {
 		if err := db.GiveUpEffects(ctx, tx, r.OrgID, r.ID); err != nil {
@@ -226,6 +228,9 @@ func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run) error {
 		if err := db.LinkOutcome(ctx, tx, r.OrgID, r.FlowLinkID, r.State == Failed); err != nil {
 			return err
 		}
+	}
+	if !followed {
+		return nil
 	}
 	next, err := db.PromoteLane(ctx, tx, r.OrgID, r.FlowLinkID, r.Lane)
 	if errors.Is(err, db.ErrNotFound) {

@@ -49,7 +49,7 @@ func (e *Engine) Cancel(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, e
 	if err := db.Tell(ctx, tx, r, nil); err != nil {
 		return r, err
 	}
-	return r, e.afterEnd(ctx, tx, r)
+	return r, e.afterEnd(ctx, tx, r, true)
 }
 
 // Retry goes on with a run that failed or was cancelled, from the step it stopped at, in its lane's turn; one that waits

@@ -95,6 +95,7 @@ type dispatching struct {
 	cause   *db.Effect // when it is an echo
 	mapping db.ID      // of its record
 	held    string     // why its runs are not begun
+	over    bool       // it is noted as dispatched
 	conns   map[db.ID]db.Connection
 	first   *Activation
 }
@@ -127,10 +128,13 @@ func (d *dispatching) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for _, link := range links {
-		if err := d.to(ctx, link); err != nil {
+	for i, link := range links {
+		if err := d.to(ctx, link, i == len(links)-1); err != nil {
 			return err
 		}
+	}
+	if d.over {
+		return nil
 	}
 	return db.EventDispatched(ctx, d.tx, d.ev.Event)
 }
@@ -213,8 +217,8 @@ func (d *dispatching) open(ctx context.Context, links []db.BoundLink) (err error
 	return err
 }
 
-// to makes the run of one link, or notes why there is none.
-func (d *dispatching) to(ctx context.Context, link db.BoundLink) error {
+// to makes the run of one link, or notes why there is none. It is told whether the link is the last.
+func (d *dispatching) to(ctx context.Context, link db.BoundLink, last bool) error {
 	if err := db.LinkSawEvent(ctx, d.tx, link.FlowLink); err != nil {
 		return err
 	}
@@ -258,7 +262,8 @@ func (d *dispatching) to(ctx context.Context, link db.BoundLink) error {
 	} else if d.lease > 0 && d.first == nil {
 		run.State, run.StartedAt, lease = Running, time.Now(), d.lease
 	}
-	made, err := db.StartRun(ctx, d.tx, &run, steps, lease)
+	made, err := db.StartRun(ctx, d.tx, &run, steps, lease, last)
+	d.over = made && last
 	switch {
 	case err != nil:
 		return err
