@@ -77,7 +77,9 @@ func page(l *stripe.EventList, cur cursor) (connectors.Page, error) {
 		if err != nil {
 			return connectors.Page{}, err
 		}
-		out.Items = append(out.Items, connectors.Item{Envelope: e, Body: body})
+		if e.Trigger != "" { // else it is no news, such as a checkout whose payment is on its way
+			out.Items = append(out.Items, connectors.Item{Envelope: e, Body: body})
+		}
 		cur.After, cur.Newest = e.DedupeKey, max(cur.Newest, e.At.Unix())
 	}
 	if out.More = l.HasMore && len(raw.Data) > 0; !out.More {

@@ -142,15 +142,17 @@ func (in CreateInvoiceInput) draft(ctx context.Context, c connectors.Conn) (conn
 		return in.ref(found[0].ID), true, nil
 	}
 	return c.Effect(ctx, intent, probe, func(ctx context.Context, key string) (connectors.Ref, error) {
-		there, err := in.lookUp(ctx, c, key)
+		there, mine, err := in.lookUp(ctx, c, key)
 		if err != nil {
 			return connectors.Ref{}, err
 		}
 		if there.ID != "" {
 			return c.Adopt(ctx, intent, there)
 		}
-		if err := in.billable(ctx, c); err != nil {
-			return connectors.Ref{}, err
+		if !mine { // a repeat learns what the first call answered, whatever has become of the customer since
+			if err := in.billable(ctx, c); err != nil {
+				return connectors.Ref{}, err
+			}
 		}
 		inv, err := api(c).Invoices.New(in.params(ctx, key))
 		if err != nil {
@@ -183,13 +185,13 @@ func (in CreateInvoiceInput) there(ctx context.Context, c connectors.Conn, match
 }
 
 // lookUp finds an invoice that somebody else made of the same Togai invoice, such as a copy of this system: to bill it
-// twice would be worse than to ask. A zero Ref means none, or the one of this very effect.
-func (in CreateInvoiceInput) lookUp(ctx context.Context, c connectors.Conn, key string) (connectors.Ref, error) {
+// twice would be worse than to ask. mine says that this very effect has made one.
+func (in CreateInvoiceInput) lookUp(ctx context.Context, c connectors.Conn, key string) (ref connectors.Ref, mine bool, err error) {
 	found, err := in.there(ctx, c, func(i *stripe.Invoice) bool {
 		return i.Metadata[metaInvoice] == in.TogaiInvoiceID && i.Status != stripe.InvoiceStatusVoid
 	})
 	if err != nil || len(found) == 0 {
-		return connectors.Ref{}, err
+		return connectors.Ref{}, false, err
 	}
 	want := int64(0)
 	for _, l := range in.Lines {
@@ -200,18 +202,18 @@ func (in CreateInvoiceInput) lookUp(ctx context.Context, c connectors.Conn, key 
 	}
 	for _, inv := range found {
 		if inv.Metadata[metaEffect] == key {
-			return connectors.Ref{}, nil
+			return connectors.Ref{}, true, nil
 		}
 	}
 	inv := found[0]
 	total, err := fromWire(inv.Total, string(inv.Currency))
 	if err != nil || len(found) > 1 || inv.Status == stripe.InvoiceStatusDraft || string(inv.Currency) != in.Currency || total != want {
-		return connectors.Ref{}, connectors.Errorf(connectors.Conflict,
+		return connectors.Ref{}, false, connectors.Errorf(connectors.Conflict,
 			"invoice %s (%s) of the Togai invoice %s is there already and is not the same: void or delete it, or link it in the mapping", inv.ID, inv.Status, in.TogaiInvoiceID)
 	}
-	ref := in.ref(inv.ID)
+	ref = in.ref(inv.ID)
 	ref.Name, ref.Attributes[attrWhole] = inv.Number, "true"
-	return ref, nil
+	return ref, false, nil
 }
 
 // billable refuses what Stripe would, before anything is made.
