@@ -1,7 +1,7 @@
 package togaisim
 
 import (
-	"encoding/json"
+	"errors"
 	"strings"
 
 	"github.com/cockroachdb/apd/v3"
@@ -28,7 +28,7 @@ func (a Amount) MarshalJSON() ([]byte, error) { return []byte(a.String()), nil }
 // UnmarshalJSON reads a number, and nothing else.
 func (a *Amount) UnmarshalJSON(b []byte) error {
 	if strings.HasPrefix(string(b), `"`) {
-		return &json.UnmarshalTypeError{Value: "string", Type: nil}
+		return errors.New("an amount must be a number")
 	}
 	_, _, err := a.SetString(string(b))
 	return err
