@@ -62,7 +62,7 @@ func Connector() connectors.Connector {
 		Actions: []connectors.Action{
 			createCustomer(), getCustomer(), listCustomers(), createAccount(), getAccount(), listAccounts(), getSetting(), setSetting(),
 			createPricePlan(), setRateCard(), finalizePricePlan(), getPricePlan(), listPricePlans(), attachPricePlan(), getInvoice(), listInvoices(),
-			recordPayment(), listPayments(), creditWallet(), grantCredit(), listCredits(), ingestEvent(),
+			recordPayment(), listPayments(), creditWallet(), grantCredit(), listCredits(), ingestEvent(), ingestEvents(),
 		},
 		// Togai documents no addresses of its app's pages.
 		Records: []connectors.Record{

@@ -278,7 +278,7 @@ func TestActionsTakeTheirSamples(t *testing.T) {
 	for _, key := range []string{
 		"customer.create", "customer.get", "customer.list", "account.create", "account.get", "account.list", "setting.set", "setting.get",
 		"price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list", "price_plan.attach", "invoice.get", "invoice.list",
-		"payment.record", "payment.list", "wallet.credit", "credit.grant", "credit.list", "event.ingest",
+		"payment.record", "payment.list", "wallet.credit", "credit.grant", "credit.list", "event.ingest", "event.ingest_batch",
 	} {
 		act, ok := c.App.Action(key)
 		if !ok {
@@ -307,7 +307,7 @@ func TestActionsTakeTheirSamples(t *testing.T) {
 			samples[samplePlan.ID] = made.PricePlanID
 		}
 	}
-	if n := len(c.App.Actions); n != 22 {
+	if n := len(c.App.Actions); n != 23 {
 		t.Errorf("%d actions", n)
 	}
 }

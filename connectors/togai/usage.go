@@ -74,20 +74,7 @@ func runIngestEvent(ctx context.Context, c connectors.Conn, in IngestEventInput)
 		return IngestedEvent{}, err
 	}
 	ref, err := c.Effect(ctx, connectors.Append("event", in.EventID), func(ctx context.Context, _ string) (connectors.Ref, bool, error) {
-		found, err := fetch[struct {
-			Events []struct {
-				Event usageEvent `json:"eventPayload"`
-			} `json:"events"`
-		}](ctx, c, "event", "events", in.EventID)
-		if missing(err) {
-			return connectors.Ref{}, false, nil
-		}
-		for _, e := range found.Events {
-			if e.Event.AccountID != in.AccountID || e.Event.SchemaName != in.Schema {
-				return connectors.Ref{}, false, connectors.Errorf(connectors.Conflict, "event %s is there already, of account %s and schema %s", in.EventID, e.Event.AccountID, e.Event.SchemaName)
-			}
-		}
-		return connectors.Ref{ID: in.EventID}, err == nil && len(found.Events) > 0, err
+		return in.look(ctx, c, in.EventID)
 	}, func(ctx context.Context, _ string) (connectors.Ref, error) {
 		_, err := call(ctx, c, http.MethodPost, "/ingest", map[string]any{"event": event}, nil)
 		return connectors.Ref{ID: in.EventID}, err
@@ -96,4 +83,84 @@ func runIngestEvent(ctx context.Context, c connectors.Conn, in IngestEventInput)
 		return IngestedEvent{}, fmt.Errorf("ingesting event %s: %w", in.EventID, err)
 	}
 	return IngestedEvent{ref.ID}, nil
+}
+
+// maxBatch is how many events one call may have: the schema says 1000, the operation's text 500.
+const maxBatch = 500
+
+// IngestEventsInput is many events of usage in one call.
+type IngestEventsInput struct {
+	BatchID string             `json:"batch_id" minLength:"1" maxLength:"255" doc:"What tells the batch from others: one is sent once. Events that were sent in another batch are not counted again either, as each has its id."`
+	Events  []IngestEventInput `json:"events" minLength:"1" maxLength:"500" doc:"The events."`
+}
+
+// IngestedEvents is what ingesting a batch leaves.
+type IngestedEvents struct {
+	Count int `json:"count" doc:"How many events were taken."`
+}
+
+func ingestEvents() connectors.Action {
+	return connectors.Do("event.ingest_batch", "Ingest usage events", runIngestEvents, IngestEventsInput{BatchID: "2026-01-15", Events: []IngestEventInput{{
+		EventID: "call-43", Schema: "api_calls", AccountID: "acme", Timestamp: time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC), Attributes: map[string]string{"calls": "125"},
+	}}}, func(a *connectors.Action) {
+		a.Description, a.Entity = "Tells Togai of many uses at once.", "event"
+		a.Help = "Togai takes events before it looks at them: whether they were counted is seen in Togai under Events."
+	})
+}
+
+func runIngestEvents(ctx context.Context, c connectors.Conn, in IngestEventsInput) (IngestedEvents, error) {
+	var events []usageEvent
+	ids := map[string]bool{}
+	for i, e := range in.Events {
+		w, err := e.wire()
+		switch {
+		case err != nil:
+			return IngestedEvents{}, fmt.Errorf("event %d: %w", i, err)
+		case ids[e.EventID]:
+			return IngestedEvents{}, wrong(fmt.Sprintf("events[%d].event_id", i), "Two events have the id "+e.EventID+".")
+		}
+		ids[e.EventID], events = true, append(events, w)
+	}
+	if len(events) == 0 || len(events) > maxBatch {
+		return IngestedEvents{}, wrong("events", fmt.Sprintf("A batch has 1 to %d events.", maxBatch))
+	}
+	// That a batch is taken whole unless Togai says otherwise is an assumption: its last event stands for all of them.
+	last := in.Events[len(in.Events)-1]
+	_, err := c.Effect(ctx, connectors.Append("event", "batch:"+in.BatchID), func(ctx context.Context, _ string) (connectors.Ref, bool, error) {
+		return last.look(ctx, c, in.BatchID)
+	}, func(ctx context.Context, _ string) (connectors.Ref, error) {
+		var said struct {
+			Success *bool  `json:"success"`
+			Message string `json:"message"`
+		}
+		if _, err := call(ctx, c, http.MethodPost, "/ingestBatch", map[string]any{"events": events}, &said); err != nil {
+			return connectors.Ref{}, err
+		}
+		if said.Success != nil && !*said.Success { // 207: which of them, no documented field says
+			return connectors.Ref{}, connectors.Errorf(connectors.Invalid, "Togai took only a part of the batch: %s", c.Hide(said.Message))
+		}
+		return connectors.Ref{ID: in.BatchID}, nil
+	})
+	if err != nil {
+		return IngestedEvents{}, fmt.Errorf("ingesting batch %s: %w", in.BatchID, err)
+	}
+	return IngestedEvents{len(events)}, nil
+}
+
+// look says whether Togai has the event. One of its id that is another's is for a person.
+func (in IngestEventInput) look(ctx context.Context, c connectors.Conn, ref string) (connectors.Ref, bool, error) {
+	found, err := fetch[struct {
+		Events []struct {
+			Event usageEvent `json:"eventPayload"`
+		} `json:"events"`
+	}](ctx, c, "event", "events", in.EventID)
+	if missing(err) {
+		return connectors.Ref{}, false, nil
+	}
+	for _, e := range found.Events {
+		if e.Event.AccountID != in.AccountID || e.Event.SchemaName != in.Schema {
+			return connectors.Ref{}, false, connectors.Errorf(connectors.Conflict, "event %s is there already, of account %s and schema %s", in.EventID, e.Event.AccountID, e.Event.SchemaName)
+		}
+	}
+	return connectors.Ref{ID: ref}, err == nil && len(found.Events) > 0, err
 }

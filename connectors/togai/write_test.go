@@ -82,6 +82,14 @@ var writes = map[string]struct {
 	}, "1 credits, 12.345", func(w world) string {
 		return fmt.Sprintf("%d credits, %s", len(w.Credits()), w.Credits()[0].CreditAmount)
 	}},
+	"much usage": {"/ingestBatch", func(t *testing.T, _ world, c connectors.Conn) error {
+		second := usage
+		second.EventID = "e9"
+		_, err := runIngestEvents(t.Context(), c, IngestEventsInput{BatchID: "b1", Events: []IngestEventInput{usage, second}})
+		return err
+	}, "2 events, 1.50", func(w world) string {
+		return fmt.Sprintf("%d events, %s", len(w.Events()), w.Events()[1].Payload.Attributes[0].Value)
+	}},
 	"usage": {"/ingest", func(t *testing.T, _ world, c connectors.Conn) error {
 		_, err := runIngestEvent(t.Context(), c, usage)
 		return err
@@ -373,5 +381,34 @@ func TestIngestedByAnother(t *testing.T) {
 	_, err := runIngestEvent(t.Context(), c, bad)
 	if e, ok := errors.AsType[*connectors.Error](err); !ok || e.Field != "attributes" {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestBatches(t *testing.T) {
+	t.Parallel()
+	w, c := newWorld(t)
+	for name, n := range map[string]int{"none": 0, "two of an id": 2, "too many": maxBatch + 1} {
+		in := IngestEventsInput{BatchID: name}
+		for i := range n {
+			e := usage
+			if n > 2 {
+				e.EventID = fmt.Sprint("e", i)
+			}
+			in.Events = append(in.Events, e)
+		}
+		if _, err := runIngestEvents(t.Context(), c, in); connectors.KindOf(err) != connectors.Invalid || w.Count("POST", "/ingestBatch") != 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	in := IngestEventsInput{BatchID: "refused", Events: []IngestEventInput{usage}}
+	w.Fault(sim.Fault{Method: "POST", Path: "/ingestBatch", Point: sim.Before, Status: 422})
+	if _, err := runIngestEvents(t.Context(), c, in); connectors.KindOf(err) != connectors.Invalid {
+		t.Errorf("%v", err)
+	}
+	bad := usage
+	bad.EventID, bad.AccountID = "e2", ""
+	in.Events = append(in.Events, bad)
+	if _, err := runIngestEvents(t.Context(), c, in); connectors.KindOf(err) != connectors.Invalid || !contains(err, "1 of 2") || len(w.Events()) != 1 {
+		t.Errorf("taken in part: %v", err)
 	}
 }

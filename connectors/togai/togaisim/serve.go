@@ -121,6 +121,9 @@ func (s *Sim) serve(r *http.Request) sim.Answer {
 		case err != nil:
 			return plainError(http.StatusInternalServerError, err.Error())
 		}
+		if p, ok := out.(partial); ok {
+			return render(http.StatusMultiStatus, p)
+		}
 		return render(rt.status, out)
 	})(r)
 }
@@ -134,6 +137,12 @@ func (c *call) decode(into any) error {
 		return bad("Invalid request: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
+}
+
+// partial is the answer where some of a batch was refused.
+type partial struct {
+	Success bool   `json:"success"`
+	Message string `json:"message"`
 }
 
 // success is what a deletion answers.

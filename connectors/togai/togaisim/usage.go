@@ -2,6 +2,7 @@ package togaisim
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 	"regexp"
 	"time"
@@ -68,15 +69,14 @@ func usage(s *Sim) {
 		if n := len(in.Events); n < 1 || n > 500 {
 			return nil, &Error{http.StatusUnprocessableEntity, "events must have 1 to 500 items"}
 		}
+		refused := 0
 		for _, e := range in.Events {
-			if err := e.check(); err != nil {
-				return nil, err
+			if c.ingest(e) != nil {
+				refused++
 			}
 		}
-		for _, e := range in.Events {
-			if err := c.ingest(e); err != nil {
-				return nil, err
-			}
+		if refused > 0 {
+			return partial{Message: fmt.Sprintf("%d of %d events were refused", refused, len(in.Events))}, nil
 		}
 		return success, nil
 	})
