@@ -2,6 +2,7 @@ package stripesim_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -49,6 +50,47 @@ func (c caller) types(a *stripesim.Account) (out []string) {
 		out = append(out, e["type"].(string))
 	}
 	return out
+}
+
+// page is a buyer's visit.
+func (c caller) page(method, address string) *http.Response {
+	c.t.Helper()
+	r, err := http.NewRequestWithContext(c.t.Context(), method, address, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	res.Body.Close()
+	return res
+}
+
+// A buyer needs no more than the address that the customer was given.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	s, c := open(t)
+	a := s.First()
+	_, _, once, _ := c.shop()
+	l := c.must(200, "POST", "/payment_links", form("line_items[0][price]", once, "line_items[0][quantity]", "1")).at("url").(string)
+	inv := c.draft(c.buyer(), 500)
+	c.must(200, "POST", "/invoices/"+inv+"/finalize", "")
+	hosted := c.must(200, "GET", "/invoices/"+inv, "").at("hosted_invoice_url").(string)
+	for _, x := range []struct {
+		method, address string
+		status          int
+	}{
+		{"GET", l, 200}, {"POST", l + "?client_reference_id=YWNtZQ&prefilled_email=b%2B1%40x.test", 200}, {"GET", hosted, 200}, {"POST", hosted, 200}, {"POST", hosted, 400}, {"GET", l + "x", 400},
+	} {
+		if res := c.page(x.method, x.address); res.StatusCode != x.status {
+			t.Errorf("%s %s: %d, want %d", x.method, x.address, res.StatusCode, x.status)
+		}
+	}
+	session := a.All("checkout.session")[0]
+	if session["client_reference_id"] != "YWNtZQ" || session["customer_details"].(map[string]any)["email"] != "b+1@x.test" || a.All("invoice")[0]["status"] != "paid" {
+		t.Errorf("%v", session)
+	}
 }
 
 func TestBillingRefusals(t *testing.T) {
@@ -243,6 +285,9 @@ func TestLinkIsBought(t *testing.T) {
 	}
 	if again := a.Complete(stripesim.Checkout{Link: l.id()}); again != nil {
 		t.Errorf("a used-up link sells: %v", again)
+	}
+	if res := c.page("POST", l.at("url").(string)); res.StatusCode != 400 {
+		t.Errorf("its page: %d", res.StatusCode)
 	}
 	single := c.must(200, "POST", "/payment_links", form("line_items[0][price]", month, "line_items[0][quantity]", "1")).id()
 	if s := a.Complete(stripesim.Checkout{Link: single, Delayed: true}); s["payment_status"] != "unpaid" || s["invoice"] != nil {

@@ -75,6 +75,7 @@ func build(opts []Option) *Sim {
 		resource(s)
 	}
 	s.control()
+	s.pages()
 	return s
 }
 
