@@ -201,7 +201,7 @@ var sampleInvoice = invoice{
 }
 
 // invoiceTrigger is what the triggers about invoices have in common. key names the occurrence.
-func invoiceTrigger(event, name, description string, statuses []string, keep func(invoice) bool, key func(invoice) string) connectors.Trigger {
+func invoiceTrigger(event, name, description string, every time.Duration, statuses []string, keep func(invoice) bool, key func(invoice) string) connectors.Trigger {
 	of := func(inv invoice) connectors.Occurrence {
 		p := inv.plain()
 		o := connectors.Occurrence{Payload: p, Record: connectors.Subject{Entity: "invoice", ID: inv.ID, Name: cmp.Or(p.Number, inv.ID)}, BusinessKey: key(inv)}
@@ -216,7 +216,7 @@ func invoiceTrigger(event, name, description string, statuses []string, keep fun
 		t.Read = rereads(func(ctx context.Context, c connectors.Conn, o connectors.Occurrence) (invoice, error) {
 			return fetchInvoice(ctx, c, o.Record.ID)
 		}, of)
-		t.Every, t.Calm = time.Minute, 15*time.Minute
+		t.Every, t.Calm = every, 15*time.Minute
 	}, connectors.ByHand(func(p Invoice) connectors.Occurrence {
 		o := connectors.Occurrence{Record: connectors.Subject{Entity: "invoice", ID: p.InvoiceID, Name: p.Number}, Thin: true}
 		if p.AccountID != "" {
@@ -230,17 +230,17 @@ func once(inv invoice) string { return inv.ID }
 
 func invoiceGenerated() connectors.Trigger {
 	return invoiceTrigger("invoice.generated", "Invoice generated", "An invoice is no draft any more: it is due, or paid where it is over nothing.",
-		[]string{"DUE", "PARTIALLY_PAID", "PAID", "UN_COLLECTIBLE", "MERGED"}, func(inv invoice) bool { return inv.Class == "INVOICE" }, once)
+		time.Minute, 		[]string{"DUE", "PARTIALLY_PAID", "PAID", "UN_COLLECTIBLE", "MERGED"}, func(inv invoice) bool { return inv.Class == "INVOICE" }, once)
 }
 
 func orderGenerated() connectors.Trigger {
 	return invoiceTrigger("order.generated", "Order generated", "An order was made: an invoice that is paid before what it buys is granted.",
-		[]string{"DUE", "PARTIALLY_PAID", "PAID", "UN_COLLECTIBLE"}, func(inv invoice) bool { return inv.Class == "ORDER" }, once)
+		5*time.Minute, []string{"DUE", "PARTIALLY_PAID", "PAID", "UN_COLLECTIBLE"}, func(inv invoice) bool { return inv.Class == "ORDER" }, once)
 }
 
 func invoiceUpdated() connectors.Trigger {
-	return invoiceTrigger("invoice.updated", "Invoice updated", "The status of an invoice that is no draft changed, or what of it is paid. The first sight of one counts as a change.",
-		slices.Concat(openStatuses, settledStatuses), func(inv invoice) bool { return inv.Class == "INVOICE" },
+	return invoiceTrigger("invoice.updated", "Invoice updated", "The status of an invoice that is no draft changed, or what of it is paid. The first sight of one counts as a change, and so does a payment that a flow recorded.",
+		5*time.Minute, 		slices.Concat(openStatuses, settledStatuses), func(inv invoice) bool { return inv.Class == "INVOICE" },
 		func(inv invoice) string { return inv.ID + ":" + inv.version() })
 }
 

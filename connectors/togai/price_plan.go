@@ -244,7 +244,7 @@ func pricePlanCreated() connectors.Trigger {
 		t.Read = rereads(func(ctx context.Context, c connectors.Conn, o connectors.Occurrence) (pricePlan, error) {
 			return fetchPricePlan(ctx, c, o.Record.ID)
 		}, pricePlanOccurrence)
-		t.Every, t.Calm = time.Minute, 15*time.Minute
+		t.Every, t.Calm = 5*time.Minute, 15*time.Minute
 	}, connectors.ByHand(func(p PricePlan) connectors.Occurrence {
 		return connectors.Occurrence{Record: connectors.Subject{Entity: "price_plan", ID: p.PricePlanID, Name: p.Name}, Thin: true}
 	}))
