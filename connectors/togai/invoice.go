@@ -230,7 +230,7 @@ func once(inv invoice) string { return inv.ID }
 
 func invoiceGenerated() connectors.Trigger {
 	return invoiceTrigger("invoice.generated", "Invoice generated", "An invoice is no draft any more: it is due, or paid where it is over nothing.",
-		time.Minute, 		[]string{"DUE", "PARTIALLY_PAID", "PAID", "UN_COLLECTIBLE", "MERGED"}, func(inv invoice) bool { return inv.Class == "INVOICE" }, once)
+		time.Minute, []string{"DUE", "PARTIALLY_PAID", "PAID", "UN_COLLECTIBLE", "MERGED"}, func(inv invoice) bool { return inv.Class == "INVOICE" }, once)
 }
 
 func orderGenerated() connectors.Trigger {
@@ -240,7 +240,7 @@ func orderGenerated() connectors.Trigger {
 
 func invoiceUpdated() connectors.Trigger {
 	return invoiceTrigger("invoice.updated", "Invoice updated", "The status of an invoice that is no draft changed, or what of it is paid. The first sight of one counts as a change, and so does a payment that a flow recorded.",
-		5*time.Minute, 		slices.Concat(openStatuses, settledStatuses), func(inv invoice) bool { return inv.Class == "INVOICE" },
+		5*time.Minute, slices.Concat(openStatuses, settledStatuses), func(inv invoice) bool { return inv.Class == "INVOICE" },
 		func(inv invoice) string { return inv.ID + ":" + inv.version() })
 }
 
