@@ -61,13 +61,13 @@ func Connector() connectors.Connector {
 		},
 		Actions: []connectors.Action{
 			createCustomer(), getCustomer(), listCustomers(), createAccount(), getAccount(), listAccounts(), getSetting(), setSetting(),
-			createPricePlan(), setRateCard(), finalizePricePlan(), getPricePlan(), listPricePlans(), attachPricePlan(), getInvoice(), listInvoices(),
+			createAddOn(), createPricePlan(), setRateCard(), finalizePricePlan(), getPricePlan(), listPricePlans(), attachPricePlan(), getInvoice(), listInvoices(),
 			recordPayment(), listPayments(), creditWallet(), grantCredit(), listCredits(), ingestEvent(), ingestEvents(),
 		},
 		// Togai documents no addresses of its app's pages.
 		Records: []connectors.Record{
 			{Entity: "customer", Name: "Customer"}, {Entity: "account", Name: "Account"}, {Entity: "setting", Name: "Setting"},
-			{Entity: "price_plan", Name: "Price plan"}, {Entity: "invoice", Name: "Invoice"}, {Entity: "payment", Name: "Payment"}, {Entity: "credit", Name: "Credit"},
+			{Entity: "addon", Name: "Add-on"}, {Entity: "price_plan", Name: "Price plan"}, {Entity: "invoice", Name: "Invoice"}, {Entity: "payment", Name: "Payment"}, {Entity: "credit", Name: "Credit"},
 			{Entity: "event", Name: "Usage event"}, {Entity: "purchase", Name: "Purchase"}, {Entity: "proposal", Name: "Proposal"}, {Entity: "incident", Name: "Incident"},
 			{Entity: "report", Name: "Report"},
 		},
@@ -114,7 +114,7 @@ var scopes = []scope{
 	{"customers", "Customers", "customers", []string{"customer.create", "customer.get", "customer.list"}},
 	{"accounts", "Accounts", "accounts", []string{"account.created", "account.create", "account.get", "account.list", "price_plan.attached", "price_plan.attach", "purchase.created", "proposal.created"}},
 	{"settings", "Settings", "settings", []string{"setting.get", "setting.set", "customer.create"}},
-	{"price_plans", "Price plans", "v2/price_plans", []string{"price_plan.created", "price_plan.attached", "price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list"}},
+	{"price_plans", "Price plans", "v2/price_plans", []string{"price_plan.created", "price_plan.attached", "addon.create", "price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list"}},
 	{"invoices", "Invoices", "invoices", []string{"invoice.generated", "invoice.updated", "order.generated", "pricing_cycle.started", "pricing_cycle.ended", "invoice.get", "invoice.list", "payment.record"}},
 	{"payments", "Payments", "payments", []string{"payment.record", "payment.list", "wallet.credit"}},
 	{"credits", "Credits", "credits", []string{"credit.granted", "credit.grant", "credit.list"}},

@@ -277,7 +277,7 @@ func TestActionsTakeTheirSamples(t *testing.T) {
 	s, c, _ := opened(t)
 	for _, key := range []string{
 		"customer.create", "customer.get", "customer.list", "account.create", "account.get", "account.list", "setting.set", "setting.get",
-		"price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list", "price_plan.attach", "invoice.get", "invoice.list",
+		"addon.create", "price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list", "price_plan.attach", "invoice.get", "invoice.list",
 		"payment.record", "payment.list", "wallet.credit", "credit.grant", "credit.list", "event.ingest", "event.ingest_batch",
 	} {
 		act, ok := c.App.Action(key)
@@ -307,7 +307,7 @@ func TestActionsTakeTheirSamples(t *testing.T) {
 			samples[samplePlan.ID] = made.PricePlanID
 		}
 	}
-	if n := len(c.App.Actions); n != 23 {
+	if n := len(c.App.Actions); n != 24 {
 		t.Errorf("%d actions", n)
 	}
 }

@@ -53,6 +53,13 @@ var writes = map[string]struct {
 	want string
 	left func(world) string
 }{
+	"an add-on": {"/addons", func(t *testing.T, w world, c connectors.Conn) error {
+		out, err := runCreateAddOn(t.Context(), c, CreateAddOnInput{Name: "Fee", Type: "FIXED_FEE", Title: "Basic fee", Role: "charge_1"})
+		if err == nil && (!out.Created || out.AddOnID != w.AddOns()[0].ID) {
+			t.Errorf("%+v", out)
+		}
+		return err
+	}, "1 Basic fee", func(w world) string { return fmt.Sprint(len(w.AddOns()), " ", w.AddOns()[0].DisplayName) }},
 	"a price plan": {"/v2/price_plans", runGold, "1 Gold v1 ACTIVE with 1", plansCalledGold},
 	"rate cards":   {"/v2/price_plans/*/rate_cards", runGold, "1 Gold v1 ACTIVE with 1", plansCalledGold},
 	"finalizing":   {"/v2/price_plans/*/finalize", runGold, "1 Gold v1 ACTIVE with 1", plansCalledGold},
@@ -167,7 +174,7 @@ func TestWritesSettle(t *testing.T) {
 func TestNothingIsSentOnAFailedLook(t *testing.T) {
 	t.Parallel()
 	for name, path := range map[string]string{
-		"a price plan": "/v2/price_plans", "rate cards": "/v2/price_plans/*/rate_cards", "drafting": "/v2/accounts/*/schedules", "publishing": "/v2/accounts/*/schedules",
+		"an add-on": "/addons", "a price plan": "/v2/price_plans", "rate cards": "/v2/price_plans/*/rate_cards", "drafting": "/v2/accounts/*/schedules", "publishing": "/v2/accounts/*/schedules",
 		"a payment": "/payments", "a wallet's credit": "/payments", "a credit": "/credits", "usage": "/events/*",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -410,5 +417,21 @@ func TestBatches(t *testing.T) {
 	in.Events = append(in.Events, bad)
 	if _, err := runIngestEvents(t.Context(), c, in); connectors.KindOf(err) != connectors.Invalid || !contains(err, "1 of 2") || len(w.Events()) != 1 {
 		t.Errorf("taken in part: %v", err)
+	}
+}
+
+func TestAddOnOfTheName(t *testing.T) {
+	t.Parallel()
+	w, c := newWorld(t)
+	first, err := runCreateAddOn(t.Context(), c, CreateAddOnInput{Name: "Fee", Type: "FIXED_FEE"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"FIXED_FEE": false, "LICENSE": true} {
+		c, _ := connect(t, w.Sim)
+		out, err := runCreateAddOn(t.Context(), c, CreateAddOnInput{Name: "Fee", Type: name})
+		if err != nil || out.Created != want || (out.AddOnID == first.AddOnID) == want {
+			t.Errorf("%s: %+v, %v", name, out, err)
+		}
 	}
 }

@@ -53,7 +53,7 @@ func (s *Sim) state() any {
 	out := map[string]any{}
 	for _, o := range orgs {
 		out[o.ID] = map[string]any{
-			"customers": o.Customers(), "accounts": o.Accounts(), "settings": o.Settings(), "price_plans": o.PricePlans(), "schedules": o.Schedules(),
+			"customers": o.Customers(), "accounts": o.Accounts(), "settings": o.Settings(), "addons": o.AddOns(), "price_plans": o.PricePlans(), "schedules": o.Schedules(),
 			"invoices": o.Invoices(), "payments": o.Payments(), "credits": o.Credits(), "wallets": o.Wallets(), "events": o.Events(),
 		}
 	}
