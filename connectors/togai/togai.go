@@ -4,7 +4,6 @@ package togai
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -111,13 +110,17 @@ type scope struct {
 }
 
 var scopes = []scope{
-	{"customers", "Customers", "customers", []string{"customer.create", "customer.get", "customer.list"}},
-	{"accounts", "Accounts", "accounts", []string{"account.created", "account.create", "account.get", "account.list", "price_plan.attached", "price_plan.attach", "purchase.created", "proposal.created"}},
-	{"settings", "Settings", "settings", []string{"setting.get", "setting.set", "customer.create"}},
-	{"price_plans", "Price plans", "v2/price_plans", []string{"price_plan.created", "price_plan.attached", "addon.create", "price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list"}},
-	{"invoices", "Invoices", "invoices", []string{"invoice.generated", "invoice.updated", "order.generated", "pricing_cycle.started", "pricing_cycle.ended", "invoice.get", "invoice.list", "payment.record"}},
-	{"payments", "Payments", "payments", []string{"payment.record", "payment.list", "wallet.credit"}},
-	{"credits", "Credits", "credits", []string{"credit.granted", "credit.grant", "credit.list"}},
+	{"customers", "Customers", "customers?pageSize=1", []string{"customer.create", "customer.get", "customer.list"}},
+	{"accounts", "Accounts", "accounts?pageSize=1", []string{"account.created", "account.create", "account.get", "account.list", "price_plan.attached", "price_plan.attach", "purchase.created", "proposal.created"}},
+	{"settings", "Settings", "settings?pageSize=1", []string{"setting.get", "setting.set", "customer.create"}},
+	{"price_plans", "Price plans", "v2/price_plans?pageSize=1", []string{"price_plan.created", "price_plan.attached", "price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list"}},
+	{"invoices", "Invoices", "invoices?pageSize=1", []string{"invoice.generated", "invoice.updated", "order.generated", "pricing_cycle.started", "pricing_cycle.ended", "invoice.get", "invoice.list", "payment.record"}},
+	{"payments", "Payments", "payments?pageSize=1", []string{"payment.record", "payment.list", "wallet.credit"}},
+	{"credits", "Credits", "credits?pageSize=1", []string{"credit.granted", "credit.grant", "credit.list"}},
+	{"addons", "Add-ons", "addons?pageSize=1", []string{"addon.create"}},
+	{"events", "Events", "events?pageSize=1", []string{"event.ingest", "event.ingest_batch"}},
+	{"reports", "Reports", "reports?pageSize=1", []string{"report.generated"}},
+	{"incidents", "Incidents", "incidents", []string{"incident.generated"}}, // it takes no size
 }
 
 // identify proves the token. No call tells whose it is, so the form's organization id must do.
@@ -125,7 +128,7 @@ func identify(ctx context.Context, c connectors.Conn) (connectors.Identity, erro
 	id := connectors.Identity{Mode: c.Mode, Name: strings.TrimSpace(c.Credentials[organizationID])}
 	for _, s := range scopes {
 		state := connectors.Granted
-		switch _, err := call(ctx, c, http.MethodGet, "/"+s.path+"?"+url.Values{"pageSize": {"1"}}.Encode(), nil, nil); {
+		switch _, err := call(ctx, c, http.MethodGet, "/"+s.path, nil, nil); {
 		case connectors.KindOf(err) == connectors.Forbidden:
 			state = connectors.Missing
 		case err != nil:
@@ -142,7 +145,7 @@ func identify(ctx context.Context, c connectors.Conn) (connectors.Identity, erro
 // writers are those that need more than reading.
 func writers(keys []string) (out []string) {
 	for _, k := range keys {
-		if _, verb, _ := strings.Cut(k, "."); slices.Contains([]string{"create", "set", "attach", "finalize", "record", "credit", "grant"}, verb) {
+		if _, verb, _ := strings.Cut(k, "."); slices.Contains([]string{"create", "set", "attach", "finalize", "record", "credit", "grant", "ingest", "ingest_batch"}, verb) {
 			out = append(out, k)
 		}
 	}

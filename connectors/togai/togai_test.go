@@ -78,6 +78,34 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
+// Whoever looks at a connection sees what each trigger and action needs.
+func TestEachKeyNeedsARight(t *testing.T) {
+	t.Parallel()
+	app, needed := Connector(), map[string]bool{}
+	for _, s := range scopes {
+		for _, key := range s.needFor {
+			_, isTrigger := app.Trigger(key)
+			_, isAction := app.Action(key)
+			if needed[key] = true; !isTrigger && !isAction {
+				t.Errorf("%s is neither a trigger nor an action", key)
+			}
+		}
+	}
+	for _, tr := range app.Triggers {
+		if !needed[tr.Key] {
+			t.Errorf("nothing is needed for %s", tr.Key)
+		}
+	}
+	for _, a := range app.Actions {
+		if !needed[a.Key] {
+			t.Errorf("nothing is needed for %s", a.Key)
+		}
+		if one := writers([]string{a.Key}); a.Reads == (len(one) == 1) {
+			t.Errorf("%s writes: %v", a.Key, one)
+		}
+	}
+}
+
 // calls are every call we make, each from a fresh connection.
 var calls = map[string]struct {
 	method, path string

@@ -151,6 +151,9 @@ func TestUsageCountsOnce(t *testing.T) {
 	if e := s.Events(); len(e) != 2 || e[0].Sent != 2 || e[1].Sent != 1 {
 		t.Errorf("%+v", e)
 	}
+	if got := c.must(200, "GET", "/events?account_id=acme", "")["events"].([]any); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
 	if got := c.must(200, "GET", "/events/e1", "")["events"].([]any); len(got) != 1 {
 		t.Errorf("%v", got)
 	}

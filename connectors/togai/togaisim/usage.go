@@ -80,6 +80,18 @@ func usage(s *Sim) {
 		}
 		return success, nil
 	})
+	s.handle("GET", "/events", http.StatusOK, func(c *call) (any, error) {
+		byReference := map[string]*Usage{}
+		for _, o := range c.org.events {
+			byReference[o.ReferenceID] = o
+		}
+		out, err := listSized(c, ledger, byReference, "status", "account_id", "schema_name")
+		if err != nil {
+			return nil, err
+		}
+		p := out.(page[*Usage])
+		return map[string]any{"events": p.Data, "nextToken": p.NextToken}, nil // as other lists, but for the name
+	})
 	s.handle("GET", "/events/{id}", http.StatusOK, func(c *call) (any, error) {
 		found := []*Usage{}
 		if o := c.org.events[c.id]; o != nil {
