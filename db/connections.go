@@ -310,11 +310,16 @@ func AddCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger str
 	return err
 }
 
-// ReadableCursors are the cursors of a connection, none while it is not active.
+// readable is true of a cursor that is worth the vendor's budget: a link listens, or what was there from the beginning is
+// not known yet.
+const readable = `(cu.based_at IS NULL OR EXISTS (SELECT FROM flow_links l WHERE l.org_id = cu.org_id AND l.trigger_connection_id = cu.connection_id
+	AND l.trigger = cu.trigger AND l.enabled AND l.deleted_at IS NULL))`
+
+// ReadableCursors are the cursors of a connection that are to be read, none while it is not active.
 func ReadableCursors(ctx context.Context, idb bun.IDB, org, connection ID) ([]Cursor, error) {
 	var all []Cursor
 	err := idb.NewSelect().Model(&all).Join("JOIN connections c ON c.org_id = cu.org_id AND c.id = cu.connection_id").
-		Where("cu.org_id = ? AND cu.connection_id = ? AND c.state = 'ACTIVE'", org, connection).OrderExpr("cu.trigger").Scan(ctx)
+		Where("cu.org_id = ? AND cu.connection_id = ? AND c.state = 'ACTIVE'", org, connection).Where(readable).OrderExpr("cu.trigger").Scan(ctx)
 	return all, err
 }
 

@@ -118,6 +118,13 @@ func KnownEvents(ctx context.Context, d *DB, org, connection ID, keys []string) 
 	return known, err
 }
 
+// AnySince tells whether a connection got one of the events with these dedupe keys since a time.
+func AnySince(ctx context.Context, d *DB, org, connection ID, keys []string, since time.Time) (bool, error) {
+	answer, err := one[struct{ Some bool }](ctx, d.Pool, `SELECT EXISTS (SELECT FROM events
+		WHERE org_id = $1 AND connection_id = $2 AND dedupe_key = ANY($3::text[]) AND received_at > $4) AS some`, org, connection, keys, since)
+	return answer.Some, err
+}
+
 // ConnectionsByWebhook finds the connections whose webhook URLs hold tokens of these hashes, in any organization, by hash.
 func ConnectionsByWebhook(ctx context.Context, idb bun.IDB, hashes [][]byte) (map[string]Connection, error) {
 	var rows []Connection
@@ -172,12 +179,15 @@ func SweepCursors(ctx context.Context, idb bun.IDB, limit int) ([]Connection, er
 	var due []Connection
 	err := idb.NewRaw(`WITH d AS (
 			SELECT org_id, connection_id, trigger FROM cursors WHERE due_at <= now() ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED),
+		wanted AS (
+			SELECT cu.org_id, cu.connection_id, cu.trigger FROM cursors cu JOIN d USING (org_id, connection_id, trigger)
+			WHERE `+readable+`),
 		moved AS (
 			UPDATE cursors cu SET due_at = CASE WHEN cu.lease_until > now() THEN cu.lease_until
 				ELSE now() + least(greatest(interval '10 seconds', now() - coalesce(cu.read_at, now())), interval '1 minute') END
 			FROM d WHERE cu.org_id = d.org_id AND cu.connection_id = d.connection_id AND cu.trigger = d.trigger
-			RETURNING cu.org_id, cu.connection_id)
-		SELECT DISTINCT c.org_id, c.id FROM moved JOIN connections c ON c.org_id = moved.org_id AND c.id = moved.connection_id
+			RETURNING cu.org_id, cu.connection_id, cu.trigger)
+		SELECT DISTINCT c.org_id, c.id FROM moved JOIN wanted USING (org_id, connection_id, trigger) JOIN connections c ON c.org_id = moved.org_id AND c.id = moved.connection_id
 		WHERE c.state = 'ACTIVE' AND c.deleted_at IS NULL`, limit).Scan(ctx, &due)
 	return due, err
 }

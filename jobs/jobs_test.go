@@ -327,6 +327,7 @@ func TestSweepIsShared(t *testing.T) {
 	t.Parallel()
 	w := open(t)
 	w.link(t)
+	dbtest.Listen(t, w.DB, w.org)
 	for n := range 4 {
 		w.customer(t, n, false)
 	}

@@ -63,6 +63,17 @@ func URL(t testing.TB) string {
 	return address
 }
 
+// Listen has somebody listen to everything that an organization's connections can read: an enabled link of any of its flows,
+// of which there must be one, for each of their triggers. Such a link has no steps and cannot run.
+func Listen(t testing.TB, d *db.DB, org db.ID) {
+	t.Helper()
+	if _, err := d.NewRaw(`INSERT INTO flow_links (org_id, id, flow_id, name, trigger_connection_id, trigger, enabled, enabled_at)
+		SELECT cu.org_id, gen_random_uuid(), (SELECT id FROM flows f WHERE f.org_id = cu.org_id LIMIT 1), cu.trigger || cu.connection_id, cu.connection_id, cu.trigger, true, now()
+		FROM cursors cu WHERE cu.org_id = ?`, org).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // server is where the databases are made.
 type server struct {
 	admin    string // URL of the database to administer from

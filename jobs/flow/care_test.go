@@ -3,6 +3,7 @@ package flow_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"tieline/connectors"
 	"tieline/connectors/sim"
 	"tieline/db"
+	"tieline/db/dbtest"
 	"tieline/jobs/flow"
 )
 
@@ -376,6 +378,7 @@ func TestCareWhenTheVendorIsAway(t *testing.T) {
 func TestReadingTakesTurns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	dbtest.Listen(t, w.db, w.org)
 	w.exec("DELETE FROM cursors WHERE trigger <> 'customer.created'") // one is enough to see
 	w.exec("UPDATE connections SET webhook_state = 'MANUAL' WHERE id = ?", w.stripeConn.ID)
 	w.atStripe("DELETE", "/v1/webhook_endpoints/"+w.endpoints()[0]["id"].(string), nil)
@@ -426,6 +429,7 @@ func TestReadingTakesTurns(t *testing.T) {
 func TestReadingWaitsForTheBudget(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	dbtest.Listen(t, w.db, w.org)
 	w.exec("DELETE FROM cursors WHERE trigger <> 'customer.created'") // one is enough to see
 	read := func() (due time.Duration) {
 		t.Helper()
@@ -475,6 +479,7 @@ func TestSecretGivenAfterACut(t *testing.T) {
 func TestPace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	dbtest.Listen(t, w.db, w.org)
 	w.exec("DELETE FROM cursors WHERE trigger <> 'customer.created'") // one is enough to see
 	app, _ := w.engine.Apps.App("stripe")
 	every, calm := app.Triggers[0].Every, app.Triggers[0].Calm
@@ -509,5 +514,41 @@ func TestPace(t *testing.T) {
 	next()
 	if n := w.count("SELECT count(*) FROM connections WHERE id = ? AND care_at <= clock_timestamp()", w.stripeConn.ID); n != 1 {
 		t.Error("an event that no webhook brought raises no doubt in the endpoint")
+	}
+}
+
+// TestMissedBehindKnown: what no webhook brought is found behind a page of what webhooks have brought since the last walk.
+func TestMissedBehindKnown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.link("stripe.accounts_out", nil)
+	w.hooks.Close()
+	read := func() {
+		t.Helper()
+		must(t, db.AskReading(t.Context(), w.db, w.org, w.togaiConn.ID))
+		must(t, w.engine.Read(t.Context(), w.org, w.togaiConn.ID, w))
+	}
+	w.account("before")
+	read()
+	w.exec("UPDATE cursors SET read_at = read_at - interval '1 minute'")
+	w.exec("UPDATE events SET received_at = received_at - interval '1 minute'")
+	w.account("missed")
+	for i := range 150 {
+		id := fmt.Sprintf("known-%d", i)
+		w.account(id)
+		w.exec(`INSERT INTO events (org_id, id, connection_id, trigger, dedupe_key, source, vendor_at, received_at)
+			SELECT org_id, ?, connection_id, trigger, replace(dedupe_key, 'before', ?), 'WEBHOOK', now(), now() FROM events WHERE dedupe_key LIKE '%before%'`, db.NewID(), id)
+	}
+	if n := w.count("SELECT count(*) FROM events"); n != 151 {
+		t.Fatalf("%d events are known", n)
+	}
+	read()
+	if n := w.count("SELECT count(*) FROM events WHERE dedupe_key LIKE '%missed%'"); n != 1 {
+		t.Error("what was missed is not found")
+	}
+	calls := w.togai.Count("GET", "/accounts")
+	w.exec("UPDATE cursors SET read_at = now() + interval '1 minute'")
+	if read(); w.togai.Count("GET", "/accounts") != calls+1 {
+		t.Error("a list without news is read beyond its first page")
 	}
 }

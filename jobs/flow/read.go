@@ -161,8 +161,18 @@ type walk struct {
 	found   int       // what was new and is no baseline
 }
 
-// walk reads page by page. A walk whose list has what changed last first ends where nothing is new, but goes to the
-// very end once in a while: many changes of old records could hide a new one behind them. How far it came is on the cursor,
+// newer tells whether something of a page has come since the last walk: then what that walk knew begins further on, and
+// what webhooks have missed since may lie behind what they have brought.
+func (w *walk) newer(ctx context.Context, items []connectors.Item) (bool, error) {
+	keys := make([]string, len(items))
+	for i, it := range items {
+		keys[i] = it.DedupeKey
+	}
+	return db.AnySince(ctx, w.e.DB, w.conn.OrgID, w.conn.ID, keys, w.cur.ReadAt.Add(-skew))
+}
+
+// walk reads page by page. A walk whose list has what changed last first ends where nothing has come since the last one,
+// but goes to the very end once in a while: many changes of old records could hide a new one behind them. How far it came is on the cursor,
 // also when it failed.
 func (w *walk) walk(ctx context.Context) error {
 	source, first := FromCatchUp, w.cur.BasedAt.IsZero()
@@ -189,7 +199,11 @@ func (w *walk) walk(ctx context.Context) error {
 			break
 		}
 		if page.Stop && fresh == 0 && !whole {
-			break // the next walk begins where this one did
+			if newer, err := w.newer(ctx, page.Items); err != nil {
+				return err
+			} else if !newer {
+				break // the next walk begins where this one did
+			}
 		}
 		at = page.Cursor
 		if w.cur.Walk = at; !w.until.IsZero() && time.Now().After(w.until) {

@@ -70,6 +70,10 @@ func TestOutage(t *testing.T) {
 	if conn.WebhookState != flow.WebhookRegistered {
 		t.Fatal(conn.WebhookError)
 	}
+	if err := w.engine.Ship(t.Context(), w.org); err != nil {
+		t.Fatal(err)
+	}
+	dbtest.Listen(t, w.DB, w.org)
 	process := func() *jobs.Jobs {
 		d, err := db.Open(t.Context(), url, db.MaxConns(12))
 		if err != nil {
@@ -203,6 +207,9 @@ func TestOutage(t *testing.T) {
 	burst(20)
 	there("the endpoint is made anew")
 	w.sim.Fault(sim.Fault{Method: "GET", Path: "/v1/webhook_endpoints", Point: sim.Before, Status: http.StatusServiceUnavailable, Count: -1})
+	if _, err := w.NewRaw("UPDATE flow_links SET enabled = false").Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.engine.DeleteConnection(t.Context(), w.org, conn.ID, alone); err != nil {
 		t.Fatal(err)
 	}
