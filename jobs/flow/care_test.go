@@ -78,6 +78,7 @@ func problemOf(err error) string {
 func TestEndpointIsRepaired(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.exec("UPDATE cursors SET asked_at = NULL") // which connecting has asked for
 	first := func() string { return "/v1/webhook_endpoints/" + w.endpoints()[0]["id"].(string) }
 	for name, damage := range map[string]func(){
 		"nothing wrong": func() {},
