@@ -310,10 +310,10 @@ func AddCursor(ctx context.Context, idb bun.IDB, org, connection ID, trigger str
 	return err
 }
 
-// readable is true of a cursor that is worth the vendor's budget: a link listens, or what was there from the beginning is
-// not known yet.
-const readable = `(cu.based_at IS NULL OR EXISTS (SELECT FROM flow_links l WHERE l.org_id = cu.org_id AND l.trigger_connection_id = cu.connection_id
-	AND l.trigger = cu.trigger AND l.enabled AND l.deleted_at IS NULL))`
+// readable is true of a cursor that is worth the vendor's budget: an enabled link listens, or there is one that may be
+// enabled soon, for which what has been there from the beginning is not known yet.
+const readable = `EXISTS (SELECT FROM flow_links l WHERE l.org_id = cu.org_id AND l.trigger_connection_id = cu.connection_id
+	AND l.trigger = cu.trigger AND l.deleted_at IS NULL AND (l.enabled OR cu.based_at IS NULL))`
 
 // ReadableCursors are the cursors of a connection that are to be read, none while it is not active.
 func ReadableCursors(ctx context.Context, idb bun.IDB, org, connection ID) ([]Cursor, error) {

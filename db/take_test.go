@@ -44,6 +44,9 @@ func TestSweeps(t *testing.T) {
 	}
 	active, broken := connect("active", "ACTIVE"), connect("broken", "NEEDS_REAUTH")
 	read := connect("being read", "ACTIVE")
+	exec("INSERT INTO flows (org_id, id, key, kind, direction, name) VALUES (?, ?, 'f', 'SHIPPED', 'INBOUND', 'f')", org.OrgID, db.NewID())
+	dbtest.Listen(t, d, org.OrgID)
+	connect("nobody listens to", "ACTIVE")
 	exec("UPDATE cursors SET lease_until = now() + interval '30 seconds' WHERE connection_id = ?", read)
 
 	conns, err := db.SweepCursors(t.Context(), d, 10)
