@@ -48,9 +48,6 @@ func (o *Organization) Schedules() []Schedule {
 // Schedules returns the first organization's schedules.
 func (s *Sim) Schedules() []Schedule { return s.First().Schedules() }
 
-// endless is the end of a schedule that has none.
-var endless = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
-
 func schedules(s *Sim) {
 	s.handle("POST", "/v2/accounts/{id}/edit_schedules", http.StatusOK, (*call).editSchedules)
 	s.handle("POST", "/v2/accounts/{id}/finalize_schedules", http.StatusOK, (*call).finalizeSchedules)
