@@ -174,7 +174,8 @@ func SweepEvents(ctx context.Context, idb bun.IDB, limit int) ([]Event, error) {
 }
 
 // SweepCursors answers active connections that are due to be read, each once. A cursor comes again no sooner than ten
-// seconds later, one that nobody reads after a minute, and one that somebody reads when the lease ends. Those of other connections are looked at again then, too.
+// seconds later, one that nobody reads after a minute, and one that somebody reads when the lease ends. Those of other
+// connections, and those that no link listens to, are looked at again then, too.
 func SweepCursors(ctx context.Context, idb bun.IDB, limit int) ([]Connection, error) {
 	var due []Connection
 	err := idb.NewRaw(`WITH d AS (

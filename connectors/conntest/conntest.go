@@ -11,14 +11,7 @@ import (
 	"tieline/connectors"
 )
 
-// Open makes a Conn to url whose journal lives in memory.
-func Open(t testing.TB, app connectors.Connector, url string, creds connectors.Credentials) connectors.Conn {
-	t.Helper()
-	c, _ := OpenJournal(t, app, url, creds)
-	return c
-}
-
-// OpenJournal is Open, with the journal to look into.
+// OpenJournal makes a Conn to url whose journal lives in memory, and answers the journal, too.
 func OpenJournal(t testing.TB, app connectors.Connector, url string, creds connectors.Credentials) (connectors.Conn, *Journal) {
 	t.Helper()
 	j := &Journal{effects: map[string]*Effect{}}
