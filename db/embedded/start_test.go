@@ -91,12 +91,9 @@ func launch(t *testing.T, dir string, cred *syscall.Credential) *process {
 	cmd.Stderr, cmd.Dir = os.Stderr, "/"
 	if cred != nil {
 		copied := filepath.Join(filepath.Dir(dir), "tests") // go test's own directory is root's
-		text, err := os.ReadFile(exe)
-		if err == nil {
-			err = os.WriteFile(copied, text, 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
+		// By a process of its own: a child that another test forks meanwhile would inherit a file we write, and it could not be run.
+		if said, err := exec.Command("cp", exe, copied).CombinedOutput(); err != nil {
+			t.Fatalf("copying the test binary: %v: %s", err, said)
 		}
 		cmd.Path, cmd.SysProcAttr = copied, &syscall.SysProcAttr{Credential: cred}
 	}
