@@ -35,9 +35,9 @@ func (opaque) Equal(ref.Val) ref.Val                     { return types.False }
 func (opaque) Type() ref.Type                            { return envType }
 func (opaque) Value() any                                { return nil }
 
-// library holds our functions: now, mapped, coalesce, minor, major, encode64url
-// and decode64url, and bounds for those of CEL that could fill the memory, or
-// take hours, before their cost is counted.
+// library holds our functions: now, mapped, coalesce, fail, minor, minorDecimal,
+// major, encode64url and decode64url, and bounds for those of CEL that could fill
+// the memory, or take hours, before their cost is counted.
 func library() cel.EnvOption {
 	dyn, text, same := cel.DynType, cel.StringType, cel.TypeParamType("T")
 	options := []cel.EnvOption{
@@ -64,7 +64,9 @@ func library() cel.EnvOption {
 		cel.Function("@present", cel.Overload("tieline_present", []*cel.Type{dyn}, cel.OptionalType(dyn), cel.OverloadIsNonStrict(), cel.UnaryBinding(present))),
 		cel.Function("@last", cel.Overload("tieline_last", []*cel.Type{dyn}, dyn, cel.OverloadIsNonStrict(), cel.UnaryBinding(last))),
 		cel.Function("minor", cel.Overload("tieline_minor", []*cel.Type{dyn, text}, cel.IntType, cel.BinaryBinding(minor))),
+		cel.Function("minorDecimal", cel.Overload("tieline_minor_decimal", []*cel.Type{dyn, text}, text, cel.BinaryBinding(minorDecimal))),
 		cel.Function("major", cel.Overload("tieline_major", []*cel.Type{dyn, text}, text, cel.BinaryBinding(major))),
+		cel.Function("fail", cel.Overload("tieline_fail", []*cel.Type{text}, dyn, cel.UnaryBinding(fail))),
 		cel.Function("encode64url",
 			cel.Overload("tieline_encode64url", []*cel.Type{text}, text, cel.UnaryBinding(encode64url)),
 			cel.Overload("tieline_encode64url_bytes", []*cel.Type{cel.BytesType}, text, cel.UnaryBinding(encode64url))),
@@ -204,6 +206,9 @@ func mapped(args ...ref.Val) ref.Val {
 	}
 	return types.String(external)
 }
+
+// fail ends the rendering with the flow's own sentence, for what it cannot bring over.
+func fail(why ref.Val) ref.Val { return types.WrapErr(refusal(why.(types.String))) }
 
 // present is optional.none() for null, missing and "".
 func present(v ref.Val) ref.Val {

@@ -34,6 +34,19 @@ func minor(amount, currency ref.Val) ref.Val {
 	return types.Int(n)
 }
 
+// minorDecimal is an amount in major units as one in minor units that need not be whole, such as a price for one of many:
+// 0.0005 USD → "0.05".
+func minorDecimal(amount, currency ref.Val) ref.Val {
+	d, places, err := money("minorDecimal", amount, currency)
+	if err != nil {
+		return types.WrapErr(err)
+	}
+	if d.Exponent += places; d.Exponent < 0 || d.IsZero() {
+		d.Reduce(d)
+	}
+	return types.String(d.Text('f'))
+}
+
 // major is an integer of minor units as a decimal of major ones: 1250 USD → "12.50".
 func major(units, currency ref.Val) ref.Val {
 	d, places, err := money("major", units, currency)

@@ -28,7 +28,15 @@ type Error struct {
 	Err        error
 }
 
+// refusal is what a flow itself says by fail().
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
 func (e *Error) Error() string {
+	if r, ok := errors.AsType[refusal](e.Err); ok {
+		return string(r)
+	}
 	where := ""
 	if len(e.Path) > 0 {
 		where = strings.Join(e.Path, ".") + ": "
