@@ -21,6 +21,7 @@ type UpdateCustomerInput struct {
 	Address          *Address          `json:"address,omitempty" doc:"New billing address, whole."`
 	PreferredLocales []string          `json:"preferred_locales,omitempty" doc:"Languages in order of preference."`
 	Metadata         map[string]string `json:"metadata,omitempty" doc:"Notes to add or change; the other ones stay."`
+	LinkAs           string            `json:"link_as,omitempty" maxLength:"300" doc:"Links the customer to the record that the step is about: as its customer, or in this role where it has another one already."`
 }
 
 // UpdatedCustomer is what an update leaves.
@@ -45,12 +46,32 @@ func runUpdateCustomer(ctx context.Context, c connectors.Conn, in UpdateCustomer
 	if len(changed) == 0 {
 		return UpdatedCustomer{}, connectors.Errorf(connectors.Invalid, "nothing to change was given")
 	}
+	if err := in.link(ctx, c); err != nil {
+		return UpdatedCustomer{}, err
+	}
 	ref, err := setCustomer(ctx, c, "", in)
 	if err != nil {
 		return UpdatedCustomer{}, err
 	}
 	cus := fromRef(ref)
 	return UpdatedCustomer{CustomerID: cus.CustomerID, Changed: changed, Name: cus.Name, Email: cus.Email, Metadata: cus.Metadata}, nil
+}
+
+// link puts the customer where the record's customer belongs, which invoices go to, or else beside the one that is there.
+func (in UpdateCustomerInput) link(ctx context.Context, c connectors.Conn) error {
+	if in.LinkAs == "" {
+		return nil
+	}
+	for _, role := range []string{"", in.LinkAs} {
+		ref, err := c.Adopt(ctx, connectors.Create("customer", role), connectors.Ref{ID: in.CustomerID})
+		if err != nil {
+			return fmt.Errorf("linking customer %s: %w", in.CustomerID, err)
+		}
+		if ref.ID == in.CustomerID {
+			return nil
+		}
+	}
+	return connectors.Errorf(connectors.Conflict, "another customer is linked as %s already", in.LinkAs)
 }
 
 // changes are the fields that the input names, in its order.

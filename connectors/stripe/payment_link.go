@@ -51,6 +51,7 @@ func createPaymentLink() connectors.Action {
 // Attributes of a payment link's Ref.
 const (
 	attrURL    = "url"
+	attrShare  = "share_url"
 	attrActive = "active"
 	attrSells  = "sells"
 )
@@ -88,7 +89,7 @@ func runCreatePaymentLink(ctx context.Context, c connectors.Conn, in CreatePayme
 }
 
 func (in CreatePaymentLinkInput) ref(l *stripe.PaymentLink) connectors.Ref {
-	return connectors.Ref{ID: l.ID, Attributes: map[string]string{attrURL: l.URL, attrActive: fmt.Sprint(l.Active), attrSells: in.sells()}}
+	return connectors.Ref{ID: l.ID, Attributes: map[string]string{attrURL: l.URL, attrShare: in.share(l.URL), attrActive: fmt.Sprint(l.Active), attrSells: in.sells()}}
 }
 
 // sells says in one text what is sold, and to whose plan.

@@ -94,7 +94,7 @@ func accountCreated() connectors.Trigger {
 	}, connectors.ByHand(func(a Account) connectors.Occurrence {
 		o := connectors.Occurrence{Record: connectors.Subject{Entity: "account", ID: a.AccountID, Name: a.Name}, Thin: true}
 		if a.CustomerID != "" {
-			o.Parent = &connectors.Subject{Entity: "customer", ID: a.CustomerID}
+			o.Parent, o.Together = &connectors.Subject{Entity: "customer", ID: a.CustomerID}, true
 		}
 		return o
 	}))
@@ -123,7 +123,7 @@ func occurrence(a account) connectors.Occurrence {
 		Cause: connectors.Cause{Mark: a.Metadata[metaEffect], Creation: true},
 	}
 	if a.CustomerID != "" {
-		o.Parent = &connectors.Subject{Entity: "customer", ID: a.CustomerID}
+		o.Parent, o.Together = &connectors.Subject{Entity: "customer", ID: a.CustomerID}, true
 	}
 	return o
 }

@@ -126,7 +126,9 @@ type RateCard struct {
 	Type       string  `json:"type" doc:"USAGE, FIXED_FEE, LICENSE, or another of Togai's types, whose prices are not shown."`
 	BillableID string  `json:"billable_id" doc:"The usage meter, add-on or feature."`
 	Timing     string  `json:"timing" doc:"IN_ADVANCE, IN_ARREARS or PREPAID."`
-	OneTime    bool    `json:"one_time" doc:"A fixed fee that is charged once."`
+	OneTime    bool    `json:"one_time" doc:"Charged once: such a fee, or anything of a plan that does not recur."`
+	Interval   string  `json:"interval" doc:"Charged each week, month or year, or so many of them; empty when it is charged once."`
+	Intervals  int     `json:"intervals" doc:"How many of them: a quarter is 3 months. Zero when it is charged once."`
 	Model      string  `json:"model" doc:"TIERED or VOLUME where the price depends on the quantity, else empty."`
 	Prices     []Price `json:"prices" doc:"One for each currency."`
 }
@@ -134,7 +136,7 @@ type RateCard struct {
 // Price is what a rate card costs in one currency.
 type Price struct {
 	Currency string `json:"currency" doc:"ISO 4217."`
-	Amount   string `json:"amount" format:"decimal" doc:"In major units: of a fixed fee, or for each unit where there is only one slab."`
+	Amount   string `json:"amount" format:"decimal" doc:"In major units: of a fixed fee, or for each unit; zero where it depends on the quantity."`
 	Slabs    []Slab `json:"slabs" doc:"By quantity, where that matters; else empty."`
 }
 
@@ -154,10 +156,20 @@ func (p pricePlan) plain() PricePlan {
 		out.Interval = p.PricingCycle.Interval
 	}
 	for _, r := range p.RateCards {
-		out.RateCards = append(out.RateCards, r.plain())
+		card := r.plain()
+		if card.OneTime = card.OneTime || out.Interval == ""; !card.OneTime {
+			card.Interval, card.Intervals = intervals[out.Interval].unit, intervals[out.Interval].count
+		}
+		out.RateCards = append(out.RateCards, card)
 	}
 	return out
 }
+
+// intervals are Togai's in the units that others count in.
+var intervals = map[string]struct {
+	unit  string
+	count int
+}{"WEEKLY": {"week", 1}, "MONTHLY": {"month", 1}, "QUARTERLY": {"month", 3}, "HALF_YEARLY": {"month", 6}, "ANNUALLY": {"year", 1}}
 
 func (r rateCard) plain() RateCard {
 	out := RateCard{Name: r.Name, Title: r.DisplayName, Type: r.Type, BillableID: r.BillableID, Timing: r.InvoiceTiming, Prices: []Price{}}
@@ -196,7 +208,7 @@ func (p ratePlan) price(v slabRates) Price {
 		out.Slabs = append(out.Slabs, Slab{s.StartAfter.text(), s.PriceType, rates[s.Order].text()})
 	}
 	if len(out.Slabs) == 1 && out.Slabs[0].PriceType == "PER_UNIT" {
-		out.Amount = out.Slabs[0].Rate
+		out.Amount, out.Slabs = out.Slabs[0].Rate, []Slab{}
 	}
 	return out
 }

@@ -32,6 +32,7 @@ type PricePlanAttached struct {
 	ScheduleID string    `json:"schedule_id" doc:"Togai's id of the plan's stay on the account." minLength:"1"`
 	AccountID  string    `json:"account_id" doc:"The account." minLength:"1"`
 	CustomerID string    `json:"customer_id" doc:"The account's customer."`
+	Email      string    `json:"email" doc:"The account's e-mail address; empty when it has none."`
 	Currency   string    `json:"currency" doc:"ISO 4217, of the account's invoices; empty when not set."`
 	StartDate  time.Time `json:"start_date" doc:"From when it holds."`
 	EndDate    time.Time `json:"end_date" doc:"Until when; the year 9999 when it is open."`
@@ -43,13 +44,13 @@ func (s schedule) plain() PricePlanAttached {
 	if p.ID == "" {
 		p.ID, p.Name = s.PricePlanID, s.Plan.Name
 	}
-	return PricePlanAttached{s.ID, s.AccountID, s.account.CustomerID, s.account.InvoiceCurrency, s.StartDate, s.EndDate, p.plain()}
+	return PricePlanAttached{s.ID, s.AccountID, s.account.CustomerID, s.account.PrimaryEmail, s.account.InvoiceCurrency, s.StartDate, s.EndDate, p.plain()}
 }
 
 func pricePlanAttached() connectors.Trigger {
 	sample := schedule{
 		ID: "sch.1zYnFJIWzUF.cUSf4", AccountID: "acme", StartDate: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), EndDate: open9999,
-		account: account{CustomerID: "acme", InvoiceCurrency: "USD"}, plan: samplePlan,
+		account: account{CustomerID: "acme", PrimaryEmail: "billing@acme.example", InvoiceCurrency: "USD"}, plan: samplePlan,
 	}
 	list := perAccount("price_plan.attached", func(account string) (string, url.Values) {
 		return path("v2", "accounts", account, "schedules")[1:], url.Values{"mode": {"ACTIVE"}}
