@@ -170,6 +170,9 @@ type Occurrence struct {
 	Payload any // the trigger's output; becomes JSON
 	Record  Subject
 	Parent  *Subject // the record it hangs below: a Togai account's customer
+	// Together says that the parent is made with its first child, as a Togai customer is with an account: the two share a
+	// mapping.
+	Together bool
 	// BusinessKey names the change itself, so that one change told twice under two event ids runs once: the record for
 	// what happens once, record and version for updates.
 	BusinessKey string

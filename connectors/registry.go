@@ -79,6 +79,11 @@ func (c Connector) Events() []string {
 	return slices.Sorted(maps.Keys(seen))
 }
 
+// Keeps says whether the app keeps records of a kind that we map.
+func (c Connector) Keeps(entity string) bool {
+	return slices.ContainsFunc(c.Records, func(r Record) bool { return r.Entity == entity })
+}
+
 // RecordURL is where a user sees a record in the app; empty when there is no page.
 func (c Connector) RecordURL(mode Mode, entity, id string) string {
 	for _, r := range c.Records {

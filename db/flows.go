@@ -119,6 +119,16 @@ func EnabledLinks(ctx context.Context, tx Tx, org, connection ID, trigger string
 		ORDER BY l.id`, org, connection, trigger, orNull(only))
 }
 
+// FlowsOn are the keys of the flows that an enabled link starts by something of a vendor account.
+func FlowsOn(ctx context.Context, idb bun.IDB, org, account ID) ([]string, error) {
+	var keys []string
+	err := idb.NewRaw(`SELECT DISTINCT f.key FROM connections c
+		JOIN flow_links l ON l.org_id = c.org_id AND l.trigger_connection_id = c.id AND l.enabled AND l.deleted_at IS NULL
+		JOIN flows f ON f.org_id = l.org_id AND f.id = l.flow_id
+		WHERE c.org_id = ? AND c.vendor_account_id = ? ORDER BY 1`, org, account).Scan(ctx, &keys)
+	return keys, err
+}
+
 // LinkSawEvent notes on a link that it lives, unless it was noted within ten seconds, or somebody else is about to.
 func LinkSawEvent(ctx context.Context, tx Tx, l FlowLink) error {
 	if time.Since(l.LastEventAt) < 10*time.Second {

@@ -90,6 +90,37 @@ func FillSlot(ctx context.Context, idb bun.IDB, s Slot) (bool, error) {
 	return affected(res) == 1, err
 }
 
+// JoinMapping takes a record out of a mapping that holds nothing else, and about which nothing was written, into the slot of
+// another; false when there is more to that mapping, or the slot is taken. Its runs go on with the other mapping.
+func JoinMapping(ctx context.Context, tx Tx, org, account ID, entity, id string, into ID, role string) (bool, error) {
+	alone, err := in[Slot](ctx, tx, `DELETE FROM mapping_slots s WHERE org_id = $1 AND vendor_account_id = $2 AND entity = $3 AND external_id = $4 AND mapping_id <> $5
+			AND NOT EXISTS (SELECT FROM mapping_slots o WHERE o.org_id = $1 AND o.mapping_id = s.mapping_id AND (o.vendor_account_id, o.entity, o.role) <> (s.vendor_account_id, s.entity, s.role))
+			AND NOT EXISTS (SELECT FROM effects e WHERE e.org_id = $1 AND e.mapping_id = s.mapping_id AND e.state NOT IN ('REFUSED', 'GIVEN_UP'))
+			AND NOT EXISTS (SELECT FROM mapping_slots t WHERE t.org_id = $1 AND t.mapping_id = $5 AND t.vendor_account_id = $2 AND t.entity = $3 AND t.role = $6)
+		RETURNING *`, org, account, entity, id, into, role)
+	if err != nil {
+		if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+		return false, err
+	}
+	left := alone.MappingID
+	for _, sql := range []string{
+		"UPDATE runs SET mapping_id = $3 WHERE org_id = $1 AND mapping_id = $2",
+		"UPDATE effects SET mapping_id = $3 WHERE org_id = $1 AND mapping_id = $2",
+		"UPDATE mappings SET parent_id = NULLIF($3::uuid, id) WHERE org_id = $1 AND parent_id = $2",
+	} {
+		if err := run(ctx, tx, sql, org, left, into); err != nil {
+			return false, err
+		}
+	}
+	if err := run(ctx, tx, "DELETE FROM mappings WHERE org_id = $1 AND id = $2", org, left); err != nil {
+		return false, err
+	}
+	alone.MappingID, alone.Role = into, role
+	return FillSlot(ctx, tx, alone)
+}
+
 // FillClaimed fills a slot that an effect has claimed. A slot that was filled with the same id stays as it is;
 // ErrConflict says that the record is mapped elsewhere or the slot holds another.
 func FillClaimed(ctx context.Context, idb bun.IDB, s Slot) error {

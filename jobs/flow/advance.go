@@ -172,6 +172,11 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 		return connectors.Errorf(connectors.Invalid, "%s: %s", strings.Join(bad[0].Path, "."), bad[0].Message)
 	}
 	j := a.journal(s, conn)
+	if p.record != nil {
+		if j.mapping, err = a.about(ctx, s, p); err != nil {
+			return err
+		}
+	}
 	c, err := a.e.open(conn, j)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"tieline/connectors"
@@ -27,7 +28,10 @@ type Definition struct {
 type TriggerRef struct {
 	App string `json:"app"`
 	Key string `json:"key"`
-	// Hold is how many seconds to wait before asking the trigger whether something else explains the event.
+	// When is a condition that reads trigger and params. An event that it does not hold for starts nothing.
+	When string `json:"when,omitempty"`
+	// Hold is how many seconds to wait before asking the trigger whether something else explains the event. It can also
+	// read run.neighbours: the keys of the flows that are on for the trigger's vendor account.
 	Hold any `json:"hold,omitempty"`
 }
 
@@ -38,13 +42,23 @@ type StepRef struct {
 	App    string `json:"app"`
 	Action string `json:"action"`
 	When   string `json:"when,omitempty"`
-	Input  any    `json:"input"`
+	// Record is the record that the step is about, where that is not the trigger's: what the step makes is linked to it.
+	Record *RecordRef `json:"record,omitempty"`
+	Input  any        `json:"input"`
+}
+
+// RecordRef names a record in one of the apps that a flow uses.
+type RecordRef struct {
+	App    string `json:"app"`
+	Entity string `json:"entity"`
+	ID     any    `json:"id"`
 }
 
 // plan is a definition made ready to run. It is immutable and shared.
 type plan struct {
 	Definition
 	trigger connectors.Trigger
+	when    *expr.Condition
 	hold    *expr.Template
 	steps   []planStep
 }
@@ -53,6 +67,7 @@ type planStep struct {
 	StepRef
 	action connectors.Action
 	input  *expr.Template
+	record *expr.Template // its id
 	when   *expr.Condition
 }
 
@@ -79,6 +94,11 @@ func prepare(raw json.RawMessage, apps *connectors.Registry) (*plan, error) {
 	}
 	if !ok {
 		add(CodeNotFound, fmt.Sprintf("There is no trigger %s in app %s.", d.Trigger.Key, d.Trigger.App), "trigger", "key")
+	}
+	if d.Trigger.When != "" {
+		var found []expr.Problem
+		p.when, found = expr.CompileCondition(d.Trigger.When, scope)
+		compiled(found, "trigger", "when")
 	}
 	if d.Trigger.Hold != nil {
 		var found []expr.Problem
@@ -107,12 +127,24 @@ func prepare(raw json.RawMessage, apps *connectors.Registry) (*plan, error) {
 			ps.when, found = expr.CompileCondition(s.When, scope)
 			compiled(found, append(at, "when")...)
 		}
+		if r := s.Record; r != nil {
+			ps.record, found = expr.Compile(r.ID, scope)
+			compiled(found, append(at, "record", "id")...)
+			if app, ok := apps.App(r.App); !ok || !d.uses(r.App) || !app.Keeps(r.Entity) {
+				add(CodeInvalid, fmt.Sprintf("A record is of an app that the flow uses and of a kind that the app keeps; %s %s is not.", r.App, r.Entity), append(at, "record")...)
+			}
+		}
 		p.steps = append(p.steps, ps)
 	}
 	if len(d.Steps) == 0 {
 		add(CodeRequired, "A flow needs at least one step.", "steps")
 	}
 	return p, bad.or()
+}
+
+// uses says whether the trigger or a step is of an app.
+func (d Definition) uses(app string) bool {
+	return d.Trigger.App == app || slices.ContainsFunc(d.Steps, func(s StepRef) bool { return s.App == app })
 }
 
 // direction is OUTBOUND when the trigger's app is Togai, else INBOUND.
@@ -152,10 +184,23 @@ func (d Definition) checkParams(given map[string]any) Problems {
 	return misfits(s.Validate(given), "params")
 }
 
-func (p *plan) holdSeconds(ctx context.Context, env expr.Env) (float64, error) {
-	if p.hold == nil {
-		return 0, nil
+// concerns says whether the flow's condition holds for an event. Where the body does not say enough, the run finds out.
+func (p *plan) concerns(ctx context.Context, occ connectors.Occurrence, params json.RawMessage) (bool, error) {
+	if p.when == nil || occ.Thin {
+		return true, nil
 	}
+	payload, err := asJSON(occ.Payload)
+	if err != nil {
+		return false, err
+	}
+	var given map[string]any
+	if err := json.Unmarshal(params, &given); err != nil {
+		return false, err
+	}
+	return p.when.Eval(ctx, expr.Env{Vars: map[string]any{"trigger": payload, "params": p.params(given)}, Now: occ.At})
+}
+
+func (p *plan) holdSeconds(ctx context.Context, env expr.Env) (float64, error) {
 	v, err := p.hold.Render(ctx, env)
 	if err != nil {
 		return 0, err

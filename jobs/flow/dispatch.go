@@ -184,6 +184,15 @@ func (d *dispatching) mapRecord(ctx context.Context) (err error) {
 	if !errors.Is(err, db.ErrNotFound) {
 		return err
 	}
+	if !occ.Together {
+		parent.MappingID, _, err = db.MapRecord(ctx, d.tx, db.Slot{
+			OrgID: ev.OrgID, VendorAccountID: ev.VendorAccountID, Entity: occ.Parent.Entity, ExternalID: occ.Parent.ID, Name: occ.Parent.Name, EventID: ev.ID,
+		})
+		if err != nil {
+			return err
+		}
+		return db.SetParent(ctx, d.tx, ev.OrgID, d.mapping, parent.MappingID)
+	}
 	// The first account of its customer: they share a mapping, and later accounts point to it.
 	made, err := db.FillSlot(ctx, d.tx, db.Slot{
 		OrgID: ev.OrgID, MappingID: d.mapping, VendorAccountID: ev.VendorAccountID, Entity: occ.Parent.Entity, ExternalID: occ.Parent.ID,
@@ -235,6 +244,12 @@ func (d *dispatching) to(ctx context.Context, link db.BoundLink, last bool) erro
 	p, err := d.e.plan(ctx, d.tx, ev.OrgID, link.VersionID)
 	if err != nil {
 		return err
+	}
+	if concerned, err := p.concerns(ctx, occ, link.Params); err != nil {
+		return err
+	} else if !concerned {
+		out.Outcome, out.Reason = OutcomeFiltered, notConcerned
+		return db.AddOutcome(ctx, d.tx, out)
 	}
 	run := db.Run{
 		OrgID: ev.OrgID, ID: db.NewID(), FlowID: link.FlowID, FlowVersionID: link.VersionID, FlowLinkID: link.ID, ConnectionID: ev.ConnectionID,

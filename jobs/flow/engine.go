@@ -32,6 +32,7 @@ type Engine struct {
 	Ended     func(state string)    // metrics: told of each run that ends; once more when its commit fails. nil: none
 
 	plans sync.Map // flow version id → *plan; versions never change
+	near  sync.Map // vendor account id → the flows that are on for it, a while ago
 }
 
 // Timing holds the engine's durations. Zero fields take DefaultTiming's.

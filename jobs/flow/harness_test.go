@@ -2,6 +2,8 @@ package flow_test
 
 import (
 	"context"
+	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -94,16 +96,21 @@ func (w *world) link(key string, params map[string]any) db.FlowLink {
 	w.t.Helper()
 	var f db.Flow
 	must(w.t, w.db.NewSelect().Model(&f).Where("org_id = ? AND key = ?", w.org, key).Scan(w.t.Context()))
-	in := flow.LinkInput{FlowID: f.ID, Name: key, Params: params, Connections: map[string]db.ID{"trigger": w.stripeConn.ID, "account": w.togaiConn.ID, "note": w.stripeConn.ID}}
-	if key == "stripe.accounts_out" {
-		in.Connections = map[string]db.ID{"trigger": w.togaiConn.ID, "customer": w.stripeConn.ID, "note": w.togaiConn.ID}
+	v, err := db.NewestVersion(w.t.Context(), w.db, w.org, f.ID)
+	must(w.t, err)
+	var d flow.Definition
+	must(w.t, json.Unmarshal(v.Definition, &d))
+	conns := map[string]db.ID{"stripe": w.stripeConn.ID, "togai": w.togaiConn.ID}
+	in := flow.LinkInput{FlowID: f.ID, Name: key, Params: params, Connections: map[string]db.ID{"trigger": conns[d.Trigger.App]}}
+	for _, s := range d.Steps {
+		in.Connections[s.Key] = conns[s.App]
 	}
 	var l db.FlowLink
 	must(w.t, w.db.InTx(w.t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
 		l, err = w.engine.CreateLink(ctx, tx, w.org, in)
 		return err
 	}))
-	l, err := w.engine.EnableLink(w.t.Context(), w.org, l.ID, w, uncommitted)
+	l, err = w.engine.EnableLink(w.t.Context(), w.org, l.ID, w, uncommitted)
 	must(w.t, err)
 	return l
 }
@@ -115,7 +122,7 @@ func (w *world) webhook(rw http.ResponseWriter, r *http.Request) {
 		conn = w.togaiConn
 	}
 	body := make([]byte, r.ContentLength)
-	_, _ = r.Body.Read(body)
+	_, _ = io.ReadFull(r.Body, body) // what is short does not match its signature
 	app, _ := w.engine.Apps.App(conn.App)
 	row, err := db.GetConnection(r.Context(), w.db, w.org, conn.ID)
 	if err == nil {

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,13 +28,14 @@ func (a *Activation) begin(ctx context.Context) (*Next, error) {
 	return nil, nil
 }
 
-// prepareRecord waits out the flow's hold, asks whether something else explains the event, and reads a thin record.
+// prepareRecord waits out the flow's hold, asks whether something else explains the event, reads a thin record, and looks
+// whether the flow's condition holds for what it read.
 func (a *Activation) prepareRecord(ctx context.Context, s *db.Step) error {
-	hold, err := a.plan.holdSeconds(ctx, a.env())
+	hold, err := a.holdSeconds(ctx)
 	if err != nil {
 		return err
 	}
-	asks := hold > 0 && a.plan.trigger.Explain != nil && len(a.run.Chain) == 0 && len(a.effects) == 0
+	asks := hold > 0
 	reads := a.subj.Thin && a.plan.trigger.Read != nil
 	if !asks && !reads {
 		return nil
@@ -63,7 +65,58 @@ func (a *Activation) prepareRecord(ctx context.Context, s *db.Step) error {
 		if a.subj, err = a.plan.trigger.Read(ctx, c, a.subj); err != nil {
 			return err
 		}
-		a.vars["trigger"], err = asJSON(a.subj.Payload)
+		if a.vars["trigger"], err = asJSON(a.subj.Payload); err != nil || a.plan.when == nil || len(a.effects) > 0 {
+			return err // what has begun goes on
+		}
+		holds, err := a.plan.when.Eval(ctx, a.env())
+		if err == nil && !holds {
+			a.closeRest(Skipped, notConcerned)
+		}
+		return err
 	}
-	return err
+	return nil
+}
+
+const notConcerned = "Nothing to do: the flow's condition does not hold for the event."
+
+// holdSeconds is how long to wait for an explanation: not at all when the trigger has none to offer, the run was started
+// by an echo, or it has begun to write.
+func (a *Activation) holdSeconds(ctx context.Context) (float64, error) {
+	if a.plan.hold == nil || a.plan.trigger.Explain == nil || len(a.run.Chain) > 0 || len(a.effects) > 0 {
+		return 0, nil
+	}
+	env := a.env()
+	if slices.Contains(a.plan.hold.Reads(), "run") {
+		neighbours, err := a.e.neighbours(ctx, a.run.OrgID, a.conns[a.run.ConnectionID].VendorAccountID)
+		if err != nil {
+			return 0, err
+		}
+		run := maps.Clone(env.Vars["run"].(map[string]any))
+		run["neighbours"] = neighbours
+		env.Vars = maps.Clone(env.Vars)
+		env.Vars["run"] = run
+	}
+	return a.plan.holdSeconds(ctx, env)
+}
+
+// neighbours are the keys of the flows that are on for a vendor account. What was known some seconds ago will do: what they
+// make takes longer.
+func (e *Engine) neighbours(ctx context.Context, org, account db.ID) ([]any, error) {
+	type known struct {
+		flows []any
+		until time.Time
+	}
+	if k, ok := e.near.Load(account); ok && time.Now().Before(k.(known).until) {
+		return k.(known).flows, nil
+	}
+	keys, err := db.FlowsOn(ctx, e.DB, org, account)
+	if err != nil {
+		return nil, err
+	}
+	k := known{make([]any, len(keys)), time.Now().Add(5 * time.Second)}
+	for i := range keys {
+		k.flows[i] = keys[i]
+	}
+	e.near.Store(account, k)
+	return k.flows, nil
 }

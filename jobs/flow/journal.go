@@ -21,6 +21,8 @@ type journal struct {
 	app  connectors.Connector
 	pace *pacer
 
+	mapping db.ID // of the record that the step is about
+
 	effect  *db.Effect // the one being sent or probed, for the attempts
 	wrote   bool       // something was sent
 	adopted bool       // something was found in its place
@@ -28,7 +30,7 @@ type journal struct {
 
 func (a *Activation) journal(s *db.Step, conn db.Connection) *journal {
 	app, _ := a.e.Apps.App(conn.App)
-	return &journal{e: a.e, a: a, step: s, conn: conn, app: app, pace: a.pacer(app, *conn.VendorAccount)}
+	return &journal{e: a.e, a: a, step: s, conn: conn, app: app, pace: a.pacer(app, *conn.VendorAccount), mapping: a.run.MappingID}
 }
 
 // connectionJournal is the journal of what a connection does for itself: its webhook endpoint. Those are few calls, so they
@@ -110,7 +112,7 @@ func (j *journal) key(in connectors.Intent) string {
 	case j.a == nil:
 		return fmt.Sprintf("connection/%s/%s/%s/%s/%s", j.conn.ID, strings.ToLower(string(in.Kind)), s.Entity, s.Role+s.ID, in.Name)
 	case in.Kind == connectors.CreateEffect:
-		return fmt.Sprintf("create/%s/%s/%s", j.a.run.MappingID, s.Entity, s.Role)
+		return fmt.Sprintf("create/%s/%s/%s", j.mapping, s.Entity, s.Role)
 	case in.Kind == connectors.AppendEffect:
 		return fmt.Sprintf("append/%s/%s", s.Entity, in.Occurrence)
 	}
@@ -167,7 +169,7 @@ func (j *journal) depend(why string) error {
 func (j *journal) filled(ctx context.Context, in connectors.Intent) (connectors.Ref, error) {
 	var ref connectors.Ref
 	for i, s := range in.Slots {
-		slot, err := db.GetSlot(ctx, j.e.DB, j.conn.OrgID, j.a.run.MappingID, j.conn.VendorAccountID, s.Entity, s.Role)
+		slot, err := db.GetSlot(ctx, j.e.DB, j.conn.OrgID, j.mapping, j.conn.VendorAccountID, s.Entity, s.Role)
 		switch {
 		case errors.Is(err, db.ErrNotFound) && i > 0:
 		case errors.Is(err, db.ErrNotFound):
@@ -209,9 +211,12 @@ func (j *journal) Adopt(ctx context.Context, in connectors.Intent, ref connector
 				id = ref.ID
 			}
 			made, err := db.FillSlot(ctx, tx, db.Slot{
-				OrgID: j.conn.OrgID, MappingID: j.a.run.MappingID, VendorAccountID: j.conn.VendorAccountID, Entity: s.Entity, Role: s.Role,
+				OrgID: j.conn.OrgID, MappingID: j.mapping, VendorAccountID: j.conn.VendorAccountID, Entity: s.Entity, Role: s.Role,
 				ExternalID: id, Name: ref.Name, Attributes: ref.Attributes, EventID: j.a.run.EventID, RunID: j.a.run.ID, Step: j.step.Key,
 			})
+			if err == nil && !made {
+				made, err = db.JoinMapping(ctx, tx, j.conn.OrgID, j.conn.VendorAccountID, s.Entity, id, j.mapping, s.Role)
+			}
 			if err == nil && !made {
 				err = connectors.Errorf(connectors.Conflict, "%s %s is linked to another record already", s.Entity, id)
 			}
@@ -219,7 +224,7 @@ func (j *journal) Adopt(ctx context.Context, in connectors.Intent, ref connector
 				return err
 			}
 		}
-		return j.e.wakeDependents(ctx, tx, j.conn.OrgID, j.a.run.MappingID)
+		return j.e.wakeDependents(ctx, tx, j.conn.OrgID, j.mapping)
 	})
 	if err != nil {
 		return connectors.Ref{}, err
@@ -235,7 +240,7 @@ func (j *journal) plan(in connectors.Intent, key string) *db.Effect {
 		Kind: string(in.Kind), Key: key, Entity: in.Slots[0].Entity, Chain: []db.ID{},
 	}
 	if j.a != nil {
-		ef.RunID, ef.Step, ef.MappingID = j.a.run.ID, j.step.Key, j.a.run.MappingID
+		ef.RunID, ef.Step, ef.MappingID = j.a.run.ID, j.step.Key, j.mapping
 		ef.Chain = append(ef.Chain, j.a.run.Chain...)
 		if len(ef.Chain) == 0 {
 			ef.Chain = append(ef.Chain, j.a.conns[j.a.run.ConnectionID].VendorAccountID)
