@@ -127,6 +127,17 @@ func ClaimVendorAccount(ctx context.Context, idb bun.IDB, v VendorAccount) (Vend
 	return v, err
 }
 
+// HintOf is what a connection to a vendor account shows of a field of its form; empty when none has filled it in.
+func HintOf(ctx context.Context, idb bun.IDB, org, account ID, field string) (string, error) {
+	var hint string
+	err := idb.NewRaw(`SELECT hints ->> ?2 FROM connections WHERE org_id = ?0 AND vendor_account_id = ?1 AND deleted_at IS NULL AND hints ->> ?2 <> ''
+		ORDER BY id LIMIT 1`, org, account, field).Scan(ctx, &hint)
+	if err = found(err); errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return hint, err
+}
+
 // DrawCall takes the next call from a vendor account's budget (GCRA) and answers when it may start, by the database's
 // clock, with that clock's now. every is the time between calls, burst how many may come at once.
 func DrawCall(ctx context.Context, d *DB, org, account ID, every time.Duration, burst int) (start, now time.Time, err error) {

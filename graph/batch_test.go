@@ -21,7 +21,7 @@ func TestListsCostTheSame(t *testing.T) {
 	lists := map[string]string{}
 	for _, f := range executable(nil).Schema().Query.Fields {
 		if strings.HasSuffix(f.Type.Name(), "Connection") {
-			lists[f.Name] = "{ " + f.Name + "(first: 50) { edges { node { " + everything(f.Type.Name()) + " } } } }"
+			lists[f.Name] = "{ " + f.Name + "(first: 40) { edges { node { " + everything(f.Type.Name()) + " } } } }"
 		}
 	}
 	grow := func(from, to int) {

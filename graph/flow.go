@@ -56,6 +56,14 @@ func (r flowResolver) Trigger(ctx context.Context, f *model.Flow) (*model.Trigge
 	return r.apps.Trigger(v.Doc.Trigger.App, v.Doc.Trigger.Key), nil
 }
 
+func (r flowResolver) Condition(ctx context.Context, f *model.Flow) (*string, error) {
+	v, err := r.newest(ctx, f.Row.ID)
+	if err != nil || v.Doc.Trigger.When == "" {
+		return nil, err
+	}
+	return &v.Doc.Trigger.When, nil
+}
+
 func (r flowResolver) Steps(ctx context.Context, f *model.Flow) ([]*model.FlowStep, error) {
 	v, err := r.newest(ctx, f.Row.ID)
 	if err != nil {

@@ -60,6 +60,7 @@ var queries = []golden{
 	{name: "mappings.filtered", vars: vars("filter", vars("entity", "account"))},
 	{name: "mapping_by_external_id", vars: vars("app", "togai", "entity", "account", "externalId", "beta")},
 	{name: "mapping_by_external_id.in_account", vars: vars("app", "stripe", "entity", "customer", "externalId", "$record.in", "vendorAccountId", "$account.stripe")},
+	{name: "payment_link", vars: vars("accountId", "beta", "pricePlanId", "pp.gold")},
 	{name: "api_tokens"},
 	{name: "node", vars: vars("id", "$run.failed")},
 	{name: "nodes", vars: vars("ids", []any{

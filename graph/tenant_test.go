@@ -27,6 +27,7 @@ var ofOthers = []struct {
 	{"effect", "effect.create", `{ effect(id: "$") { id } }`},
 	{"mapping", "mapping.in", `{ mapping(id: "$") { id } }`},
 	{"mappingByExternalId", "account.stripe", `{ mappingByExternalId(app: "togai", entity: "account", externalId: "beta", vendorAccountId: "$") { id } }`},
+	{"paymentLink", "account.togai", `{ paymentLink(accountId: "beta", pricePlanId: "pp.gold", vendorAccountId: "$") { id } }`},
 	{"node", "connection.stripe", `{ node(id: "$") { id } }`},
 	{"node", "flow.in", `{ node(id: "$") { id } }`},
 	{"node", "link.in", `{ node(id: "$") { id } }`},

@@ -357,6 +357,27 @@ func (s *site) fill() {
 	var effect db.Effect
 	check(s.t, s.db.NewSelect().Model(&effect).Where("org_id = ? AND run_id = ? AND kind = 'CREATE'", s.org, runs[1].ID).Scan(ctx))
 	s.at["effect.create"] = model.EffectID.Of(effect.ID)
+	s.sell("beta", "pp.gold")
+}
+
+// sell links a price plan to a product, its price and an account's link, as the flow for price plans does.
+func (s *site) sell(account, plan string) {
+	s.t.Helper()
+	togai, stripe := model.VendorAccountID.Find(s.at["account.togai"]), model.VendorAccountID.Find(s.at["account.stripe"])
+	check(s.t, s.db.InTx(s.t.Context(), func(ctx context.Context, tx db.Tx) error {
+		mapping, _, err := db.MapRecord(ctx, tx, db.Slot{OrgID: s.org, VendorAccountID: togai, Entity: "price_plan", ExternalID: plan, Name: "Gold"})
+		check(s.t, err)
+		for _, x := range []db.Slot{
+			{Entity: "product", ExternalID: "togai_pp_" + plan}, {Entity: "price", Role: "base:usd", ExternalID: "price_1", Attributes: db.Texts{"lookup_key": plan + ":base:usd"}},
+			{Entity: "payment_link", Role: account, ExternalID: "plink_1", Attributes: db.Texts{"url": "https://buy.test/1", "share_url": "https://buy.test/1?client_reference_id=YmV0YQ"}},
+		} {
+			x.OrgID, x.MappingID, x.VendorAccountID = s.org, mapping, stripe
+			if made, err := db.FillSlot(ctx, tx, x); err != nil || !made {
+				s.t.Fatalf("linking %s: %v", x.ExternalID, err)
+			}
+		}
+		return nil
+	}))
 }
 
 // hold makes an event one that its link keeps back.

@@ -13,6 +13,8 @@ import (
 const (
 	apiKey    = "api_key"
 	accountID = "account_id"
+
+	publishableKey = "publishable_key"
 )
 
 // keyLife is how long we count on Stripe to answer a repeated idempotency key with its first answer: it may forget
@@ -30,6 +32,8 @@ func Connector() connectors.Connector {
 				Help: "In the Stripe dashboard under Developers, API keys. A restricted key is enough; the connection shows which permissions it lacks."},
 			{Key: accountID, Label: "Account id", Optional: true, Placeholder: "acct_…",
 				Help: "Only for restricted keys that may not read it. In the Stripe dashboard under Settings, Account details."},
+			{Key: publishableKey, Label: "Publishable key", Optional: true, Placeholder: "pk_test_… or pk_live_…",
+				Help: "Only where a portal of yours shows Stripe's forms: paymentLink hands it on. It is no secret. Beside the other key in the dashboard."},
 		},
 		BaseURL:   func(connectors.Credentials) string { return "https://api.stripe.com" },
 		Mode:      mode,
@@ -74,6 +78,16 @@ func rate(m connectors.Mode) connectors.Rate {
 }
 
 func mode(c connectors.Credentials) (connectors.Mode, error) {
+	m, err := modeOfKey(c)
+	if pk := strings.TrimSpace(c[publishableKey]); err == nil && pk != "" && !strings.HasPrefix(pk, "pk_"+string(m)+"_") {
+		e := connectors.Errorf(connectors.Invalid, "This is no publishable key for %s data: those begin with pk_%s_.", m, m)
+		e.Field = publishableKey
+		return m, e
+	}
+	return m, err
+}
+
+func modeOfKey(c connectors.Credentials) (connectors.Mode, error) {
 	kind, rest, _ := strings.Cut(key(c), "_")
 	m, tail, _ := strings.Cut(rest, "_")
 	switch kind {

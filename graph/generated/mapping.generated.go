@@ -1473,4 +1473,11 @@ func unmarshalOMappingFilter2ᚖtielineᚋgraphᚋmodelᚐMappingFilter(ctx cont
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func marshalOMappingSlot2ᚖtielineᚋgraphᚋmodelᚐMappingSlot(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.MappingSlot) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return _MappingSlot(ctx, ec, sel, v)
+}
+
 // endregion ***************************** type.gotpl *****************************

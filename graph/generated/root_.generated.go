@@ -1194,6 +1194,8 @@ type Flow implements Node {
   version: Int!
   """What starts it; null when the app no longer has that trigger."""
   trigger: Trigger
+  """Condition that an event must meet to start it, an expression that reads trigger and params; null when any does."""
+  condition: String
   """What it does, in order."""
   steps: [FlowStep!]!
   """JSON Schema of ` + "`" + `params` + "`" + ` of a flow link."""
@@ -1243,6 +1245,20 @@ type FlowStep {
   input: JSON!
   """Condition under which it is done, an expression; null when always."""
   condition: String
+  """The record it is about, to which what it makes is linked; null when that is the trigger's."""
+  record: StepRecord
+}
+
+"""The record that a step is about."""
+type StepRecord {
+  """Stable, for client caches."""
+  id: ID!
+  """Key of the app that keeps it, for instance togai."""
+  app: String!
+  """The kind of record, for instance account."""
+  entity: String!
+  """Its id there, for instance {{ trigger.account_id }}."""
+  externalId: JSON!
 }
 
 """A page of flows."""
@@ -1685,6 +1701,38 @@ extend type Query {
     """Looks in this vendor account alone."""
     vendorAccountId: ID
   ): Mapping @scope(needs: READ)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/payment_link.graphql", Input: `"""The link with which a Togai account buys a price plan in Stripe, with what it sells: what a customer portal shows."""
+type PaymentLink {
+  """Stable, for client caches."""
+  id: ID!
+  """The address for the account's people. Whoever pays there buys for this account."""
+  url: String!
+  """The link as it is in Stripe."""
+  link: MappingSlot!
+  """The product that was made of the price plan; null when it is not known."""
+  product: MappingSlot
+  """The product's prices, by key. Metered ones are not sold by the link."""
+  prices: [MappingSlot!]!
+  """The key with which a page of yours may show Stripe's own forms; null when no connection of the Stripe account has one."""
+  publishableKey: String
+}
+
+extend type Query {
+  """
+  The payment link that a flow made for an account and a price plan of Togai. Null when there is none yet: one is made once
+  the plan is attached to the account while the flow stripe.price_plans_out is on. A link for anybody serves where the
+  account has none of its own.
+  """
+  paymentLink(
+    """Togai's id of the account, for instance acme."""
+    accountId: String!
+    """Togai's id of the price plan, for instance pp.1zYnFJIWzUF.cUSf4."""
+    pricePlanId: String!
+    """The Togai vendor account. Needed where several of yours hold a price plan of this id, else it answers BAD_USER_INPUT."""
+    vendorAccountId: ID
+  ): PaymentLink @scope(needs: READ)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/relay.graphql", Input: `"""
@@ -2816,6 +2864,8 @@ func childFields_Flow(ctx context.Context, ec *executionContext, field graphql.C
 		return fieldContext_Flow_version(ctx, ec, field)
 	case "trigger":
 		return fieldContext_Flow_trigger(ctx, ec, field)
+	case "condition":
+		return fieldContext_Flow_condition(ctx, ec, field)
 	case "steps":
 		return fieldContext_Flow_steps(ctx, ec, field)
 	case "paramsSchema":
@@ -2940,6 +2990,8 @@ func childFields_FlowStep(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_FlowStep_input(ctx, ec, field)
 	case "condition":
 		return fieldContext_FlowStep_condition(ctx, ec, field)
+	case "record":
+		return fieldContext_FlowStep_record(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FlowStep", field.Name)
 }
@@ -3066,6 +3118,24 @@ func childFields_PageInfo(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_PageInfo_endCursor(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
+}
+
+func childFields_PaymentLink(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_PaymentLink_id(ctx, ec, field)
+	case "url":
+		return fieldContext_PaymentLink_url(ctx, ec, field)
+	case "link":
+		return fieldContext_PaymentLink_link(ctx, ec, field)
+	case "product":
+		return fieldContext_PaymentLink_product(ctx, ec, field)
+	case "prices":
+		return fieldContext_PaymentLink_prices(ctx, ec, field)
+	case "publishableKey":
+		return fieldContext_PaymentLink_publishableKey(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PaymentLink", field.Name)
 }
 
 func childFields_Permission(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3310,6 +3380,20 @@ func childFields_StepError(ctx context.Context, ec *executionContext, field grap
 		return fieldContext_StepError_vendorRequestId(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type StepError", field.Name)
+}
+
+func childFields_StepRecord(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_StepRecord_id(ctx, ec, field)
+	case "app":
+		return fieldContext_StepRecord_app(ctx, ec, field)
+	case "entity":
+		return fieldContext_StepRecord_entity(ctx, ec, field)
+	case "externalId":
+		return fieldContext_StepRecord_externalId(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StepRecord", field.Name)
 }
 
 func childFields_TestConnectionPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -41,9 +41,21 @@ func (a *Apps) Steps(v *Version) ([]*FlowStep, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = &FlowStep{ID: part("fst", v.FlowID.String(), s.Key), Key: s.Key, Action: a.Action(s.App, s.Action), Input: input, Condition: text(s.When)}
+		record, err := newStepRecord(v, s)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = &FlowStep{ID: part("fst", v.FlowID.String(), s.Key), Key: s.Key, Action: a.Action(s.App, s.Action), Input: input, Condition: text(s.When), Record: record}
 	}
 	return out, nil
+}
+
+func newStepRecord(v *Version, s flow.StepRef) (*StepRecord, error) {
+	if s.Record == nil {
+		return nil, nil
+	}
+	id, err := json.Marshal(s.Record.ID)
+	return &StepRecord{ID: part("srd", v.FlowID.String(), s.Key), App: s.Record.App, Entity: s.Record.Entity, ExternalID: id}, err
 }
 
 // ParamsSchema is the JSON Schema of a version's parameters.

@@ -553,6 +553,8 @@ type FlowStep struct {
 	Input json.RawMessage `json:"input"`
 	// Condition under which it is done, an expression; null when always.
 	Condition *string `json:"condition,omitempty"`
+	// The record it is about, to which what it makes is linked; null when that is the trigger's.
+	Record *StepRecord `json:"record,omitempty"`
 }
 
 // One value of a drop-down.
@@ -647,6 +649,22 @@ type PageInfo struct {
 	StartCursor *string `json:"startCursor,omitempty"`
 	// Cursor of the last edge; null on an empty page.
 	EndCursor *string `json:"endCursor,omitempty"`
+}
+
+// The link with which a Togai account buys a price plan in Stripe, with what it sells: what a customer portal shows.
+type PaymentLink struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// The address for the account's people. Whoever pays there buys for this account.
+	URL string `json:"url"`
+	// The link as it is in Stripe.
+	Link *MappingSlot `json:"link"`
+	// The product that was made of the price plan; null when it is not known.
+	Product *MappingSlot `json:"product,omitempty"`
+	// The product's prices, by key. Metered ones are not sold by the link.
+	Prices []*MappingSlot `json:"prices"`
+	// The key with which a page of yours may show Stripe's own forms; null when no connection of the Stripe account has one.
+	PublishableKey *string `json:"publishableKey,omitempty"`
 }
 
 // One right at the vendor that something here needs.
@@ -878,6 +896,18 @@ type StepError struct {
 	// In words, as the vendor put it where it said something.
 	Message string  `json:"message"`
 	Row     db.Step `json:"-"`
+}
+
+// The record that a step is about.
+type StepRecord struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// Key of the app that keeps it, for instance togai.
+	App string `json:"app"`
+	// The kind of record, for instance account.
+	Entity string `json:"entity"`
+	// Its id there, for instance {{ trigger.account_id }}.
+	ExternalID json.RawMessage `json:"externalId"`
 }
 
 // Which connection to test.
