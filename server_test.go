@@ -539,6 +539,7 @@ type world struct {
 	togai           *togaisim.Sim
 	engine          *flow.Engine
 	org             db.ID
+	conns           map[string]db.ID // by app
 	token           string
 	wake            <-chan struct{}
 }
@@ -615,24 +616,40 @@ func (w *world) link(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.togai.Target(url, "", "account.created")
+			w.togai.Target(url, "", "account.created", "invoice.generated")
 		}
 	}
-	for key, at := range map[string]map[string]db.ID{
-		"stripe.customers_in": {flow.TriggerSlot: conns["stripe"], "account": conns["togai"], "note": conns["stripe"]},
-		"stripe.accounts_out": {flow.TriggerSlot: conns["togai"], "customer": conns["stripe"], "note": conns["togai"]},
-	} {
+	w.conns = conns
+	w.enable(t, "stripe.customers_in", "stripe.accounts_out")
+}
+
+// enable links shipped flows and switches them on.
+func (w *world) enable(t *testing.T, keys ...string) {
+	t.Helper()
+	for _, key := range keys {
 		var link db.FlowLink
-		err := w.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		err := w.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 			var f db.Flow
 			if err := tx.NewSelect().Model(&f).Where("org_id = ? AND key = ?", w.org, key).Scan(ctx); err != nil {
 				return err
+			}
+			v, err := db.NewestVersion(ctx, tx, w.org, f.ID)
+			if err != nil {
+				return err
+			}
+			var d flow.Definition
+			if err := json.Unmarshal(v.Definition, &d); err != nil {
+				return err
+			}
+			at := map[string]db.ID{flow.TriggerSlot: w.conns[d.Trigger.App]}
+			for _, s := range d.Steps {
+				at[s.Key] = w.conns[s.App]
 			}
 			link, err = w.engine.CreateLink(ctx, tx, w.org, flow.LinkInput{FlowID: f.ID, Name: "main", Connections: at})
 			return err
 		})
 		if err == nil {
-			_, err = w.engine.EnableLink(ctx, w.org, link.ID, door{}, alone)
+			_, err = w.engine.EnableLink(t.Context(), w.org, link.ID, door{}, func(context.Context, db.Tx, db.ID) error { return nil })
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -711,13 +728,7 @@ func TestKilled(t *testing.T) {
 				}
 				first := w.serve(t, kill)
 				first.serving(t)
-				var once atomic.Bool
-				at.app(w).OnRequest(func(stage, method, p string) {
-					if hit, _ := path.Match(at.path, p); hit && stage == c.stage && method == at.method && once.CompareAndSwap(false, true) {
-						_ = first.cmd.Process.Kill()
-						<-first.done
-					}
-				})
+				kills(at.app(w), first, c.stage, at.method, at.path)
 				at.start(t, w)
 				if code := first.wait(t); code != -1 {
 					t.Fatalf("the process was not killed: %d", code)
@@ -725,6 +736,71 @@ func TestKilled(t *testing.T) {
 				w.serve(t, "")
 				w.settled(t, 2)
 				w.whole(t)
+			})
+		}
+	}
+}
+
+// kills has a process killed at a stage of a simulator's call.
+func kills(app *sim.Core, c *child, stage, method, pattern string) {
+	var once atomic.Bool
+	app.OnRequest(func(at, m, p string) {
+		if hit, _ := path.Match(pattern, p); hit && at == stage && m == method && once.CompareAndSwap(false, true) {
+			_ = c.cmd.Process.Kill()
+			<-c.done
+		}
+	})
+}
+
+// TestKilledBilling kills a process, truly, while it bills: an invoice of Togai is one in Stripe, mailed once, and its payment
+// is recorded once.
+func TestKilledBilling(t *testing.T) {
+	t.Parallel()
+	for _, at := range []struct {
+		app  func(w *world) *sim.Core
+		path string
+	}{
+		{stripeOf, "/v1/invoices"}, {stripeOf, "/v1/invoiceitems"}, {stripeOf, "/v1/invoices/*/finalize"}, {stripeOf, "/v1/invoices/*/send"}, {togaiOf, "/payments"},
+	} {
+		for _, stage := range []string{sim.Arrived, sim.Replying} {
+			t.Run(at.path+" "+stage, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.enable(t, "stripe.invoices_out", "stripe.invoice_paid_in")
+				first := w.serve(t, "")
+				first.serving(t)
+				kills(at.app(w), first, stage, http.MethodPost, at.path)
+				accountInTogai(t, w)
+				w.settled(t, 2)
+				var fee []togaisim.Line
+				if err := json.Unmarshal([]byte(`[{"description": "Fee", "type": "FIXED_FEE_RATE_CARD_AMOUNT", "value": 49}]`), &fee); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.togai.Invoice(togaisim.NewInvoice{AccountID: "grace", Lines: fee}); err != nil {
+					t.Fatal(err)
+				}
+				pay := func() {
+					w.settled(t, 3)
+					if err := w.stripe.First().PayHosted(w.stripe.First().All("invoice")[0]["id"].(string)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				paid := at.path == "/payments"
+				if paid {
+					pay()
+				}
+				if code := first.wait(t); code != -1 {
+					t.Fatalf("the process was not killed: %d", code)
+				}
+				w.serve(t, "").serving(t)
+				if !paid {
+					pay()
+				}
+				w.settled(t, 4)
+				invoices, payments := w.stripe.First().All("invoice"), w.togai.Payments()
+				if len(invoices) != 1 || len(payments) != 1 || len(w.stripe.First().Mails(invoices[0]["id"].(string))) != 1 || w.togai.Invoices()[0].Status != "PAID" {
+					t.Errorf("%d invoices, %d payments, mails %v, %s", len(invoices), len(payments), w.stripe.First().All("mail"), w.togai.Invoices()[0].Status)
+				}
 			})
 		}
 	}
