@@ -1,11 +1,8 @@
 package flow_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -23,23 +20,7 @@ func (w *world) hears() { w.togai.Target(w.hooks.URL+"/webhooks/togai/x", "") }
 // console does in Togai what a person does there.
 func (w *world) console(method, path string, body, into any) {
 	w.t.Helper()
-	raw, err := json.Marshal(body)
-	must(w.t, err)
-	req, err := http.NewRequestWithContext(w.t.Context(), method, w.togai.URL+path, bytes.NewReader(raw))
-	must(w.t, err)
-	req.Header.Set("Authorization", "Bearer "+w.togai.Token())
-	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
-	must(w.t, err)
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	must(w.t, err)
-	if res.StatusCode/100 != 2 {
-		w.t.Fatalf("%s %s: %d %s", method, path, res.StatusCode, answer)
-	}
-	if into != nil {
-		must(w.t, json.Unmarshal(answer, into))
-	}
+	must(w.t, w.togai.First().Console(method, path, body, into))
 }
 
 // billed makes an account in Togai with a currency.

@@ -68,7 +68,7 @@ func (o *Organization) CreateAccount(body map[string]any) (Account, error) {
 	defer o.sim.mu.Unlock()
 	if o.customers[cmp.Or(customer, "?")] != nil {
 		var a Account
-		return a, o.byHand("/accounts", body, &a)
+		return a, o.byHand(http.MethodPost, "/accounts", body, &a)
 	}
 	account := maps.Clone(body)
 	delete(account, "customerId")
@@ -83,7 +83,7 @@ func (o *Organization) CreateAccount(body map[string]any) (Account, error) {
 		customer, _ = body["id"].(string)
 	}
 	var made struct{ Account Account }
-	err := o.byHand("/customers", map[string]any{"id": customer, "name": body["name"], "primaryEmail": email, "address": address, "account": account}, &made)
+	err := o.byHand(http.MethodPost, "/customers", map[string]any{"id": customer, "name": body["name"], "primaryEmail": email, "address": address, "account": account}, &made)
 	return made.Account, err
 }
 
@@ -92,26 +92,31 @@ func (s *Sim) CreateAccount(body map[string]any) (Account, error) {
 	return s.First().CreateAccount(body)
 }
 
-// byHand runs a POST without the protocol around it. Sim.mu is held.
-func (o *Organization) byHand(path string, body, into any) error {
+// Console does what a person does in Togai's console: a call of the API, without the protocol around it. into may be nil.
+func (o *Organization) Console(method, path string, body, into any) error {
+	o.sim.mu.Lock()
+	defer o.sim.mu.Unlock()
+	return o.byHand(method, path, body, into)
+}
+
+// byHand is Console; Sim.mu is held.
+func (o *Organization) byHand(method, path string, body, into any) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	for _, rt := range o.sim.routes {
-		if rt.method == http.MethodPost && slices.Equal(rt.path, segments(path)) {
-			out, err := rt.run(&call{sim: o.sim, org: o, body: raw, now: o.sim.Clock.Now().UTC()})
-			if err != nil {
-				return err
-			}
-			raw, err := json.Marshal(out)
-			if err != nil {
-				return err
-			}
-			return json.Unmarshal(raw, into)
-		}
+	rt, id, ok := o.sim.find(method, path)
+	if !ok {
+		return fmt.Errorf("no %s %s", method, path)
 	}
-	return fmt.Errorf("no POST %s", path)
+	out, err := rt.run(&call{sim: o.sim, org: o, id: id, body: raw, now: o.sim.Clock.Now().UTC()})
+	if err != nil || into == nil {
+		return err
+	}
+	if raw, err = json.Marshal(out); err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, into)
 }
 
 func (s *Sim) named(id string) (*Organization, error) {
@@ -167,6 +172,20 @@ func (s *Sim) control() {
 			return nil, err
 		}
 		return o.CreateAccount(in.Account)
+	})
+	sim.Control(s.Core, "POST /_sim/console", func(_ *http.Request, in struct {
+		Organization string `json:"organization"`
+		Method       string `json:"method"`
+		Path         string `json:"path"`
+		Body         any    `json:"body"`
+	}) (any, error) {
+		o, err := s.named(in.Organization)
+		if err != nil {
+			return nil, err
+		}
+		var out any
+		err = o.Console(in.Method, in.Path, in.Body, &out)
+		return out, err
 	})
 	sim.Control(s.Core, "POST /_sim/invoices", func(_ *http.Request, in struct {
 		Organization string     `json:"organization"`

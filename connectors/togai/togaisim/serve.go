@@ -68,11 +68,12 @@ func (s *Sim) handle(method, path string, status int, run func(*call) (any, erro
 	s.routes = append(s.routes, route{method, segments(path), status, run})
 }
 
-func (s *Sim) find(r *http.Request) (route, string, bool) {
-	got := segments(r.URL.EscapedPath()) // ids are free text, slashes included
+// find is the route of a call, with the id in its escaped path.
+func (s *Sim) find(method, path string) (route, string, bool) {
+	got := segments(path) // ids are free text, slashes included
 next:
 	for _, rt := range s.routes {
-		if rt.method != r.Method || len(rt.path) != len(got) {
+		if rt.method != method || len(rt.path) != len(got) {
 			continue
 		}
 		id := ""
@@ -101,7 +102,7 @@ func (s *Sim) serve(r *http.Request) sim.Answer {
 	if !g.org.limit.Take(now) {
 		return plainError(http.StatusTooManyRequests, "Too many requests")
 	}
-	rt, id, ok := s.find(r)
+	rt, id, ok := s.find(r.Method, r.URL.EscapedPath())
 	if !ok {
 		return plainError(http.StatusNotFound, "No such path")
 	}
