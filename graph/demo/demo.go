@@ -32,8 +32,8 @@ type Simulator struct {
 	Account string `json:"-"`
 }
 
-// Tell connects both apps, links both flows, and walks a customer through them each way. Its error says what did not
-// come as it should.
+// Tell connects both apps, links their flows, walks a customer through them each way, and then goes through what is sold
+// and billed. Its error says what did not come as it should.
 func Tell(ctx context.Context, out *Paper, stage Stage) error {
 	api := client{stage.GraphQL, stage.Token}
 	var conns map[string]connection
@@ -44,7 +44,7 @@ func Tell(ctx context.Context, out *Paper, stage Stage) error {
 		return err
 	}
 	if err := out.Step("Flows", func() (string, error) {
-		return "customers in, accounts out", link(ctx, api, conns)
+		return fmt.Sprintf("all %d of the Stripe guide", len(flows)), link(ctx, api, conns)
 	}); err != nil {
 		return err
 	}
@@ -54,7 +54,10 @@ func Tell(ctx context.Context, out *Paper, stage Stage) error {
 	}
 	defer feed.close()
 	w := walk{out: out, api: api, feed: feed, stage: stage}
-	return errors.Join(w.customerIn(ctx), w.accountOut(ctx))
+	if err := errors.Join(w.customerIn(ctx), w.accountOut(ctx)); err != nil {
+		return err
+	}
+	return w.guide(ctx)
 }
 
 // Invite says where to go on. file is where the stage was written to.

@@ -20,7 +20,7 @@ const (
 
 // The widths of columns.
 const (
-	labelWidth = 14
+	labelWidth = 17
 	whatWidth  = 32
 	noteWidth  = 68
 )

@@ -3,6 +3,8 @@ package demo
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // The names of what the demo makes, by which it finds it again.
@@ -60,7 +62,7 @@ func connect(ctx context.Context, api client, stage Stage) (map[string]connectio
 	}
 	// Togai has no API for webhooks: a person enters the address in its console.
 	return out, stage.Simulators.Togai.call(ctx, "targets", map[string]any{
-		"organization": stage.Simulators.Togai.Account, "url": out["togai"].Webhook.URL, "types": []string{"account.created"},
+		"organization": stage.Simulators.Togai.Account, "url": out["togai"].Webhook.URL, "types": []string{"account.created", "price_plan.attached", "invoice.generated"},
 	}, &struct{}{})
 }
 
@@ -75,26 +77,31 @@ type flow struct {
 		Nodes []struct {
 			ID, Name string
 			Enabled  bool
+			Params   map[string]any
 		}
 	}
 }
 
+// params are those that the demo does not leave to themselves: nobody wants to wait half a minute for each customer.
+var params = map[string]map[string]any{customersIn: {"checkoutWait": 0.1}}
+
 type endpoint struct{ App struct{ Key string } }
 
-// link binds both flows to the connections and switches them on, where an earlier dev has not.
+// link binds the flows to the connections and switches them on, where an earlier dev has not.
 func link(ctx context.Context, api client, conns map[string]connection) error {
 	var data struct{ Flows struct{ Nodes []flow } }
 	if err := api.do(ctx, `{ flows(first: 100) { nodes {
-		id key trigger { app { key } } steps { key action { app { key } } } links(first: 10) { nodes { id name enabled } }
+		id key trigger { app { key } } steps { key action { app { key } } } links(first: 10) { nodes { id name enabled params } }
 	} } }`, nil, &data); err != nil {
 		return err
 	}
-	want := map[string]bool{customersIn: true, accountsOut: true}
+	missing := slices.Clone(flows)
 	for _, f := range data.Flows.Nodes {
-		if !want[f.Key] {
+		i := slices.Index(missing, f.Key)
+		if i < 0 {
 			continue
 		}
-		delete(want, f.Key)
+		missing = slices.Delete(missing, i, i+1)
 		id, enabled, err := f.link(ctx, api, conns)
 		if err == nil && !enabled {
 			err = api.mutate(ctx, "enableFlowLink", "flowLink { id }", map[string]any{"id": id}, &struct{}{})
@@ -103,16 +110,26 @@ func link(ctx context.Context, api client, conns map[string]connection) error {
 			return fmt.Errorf("linking %s: %w", f.Key, err)
 		}
 	}
-	if len(want) > 0 {
-		return fmt.Errorf("flows are missing: %v", want)
+	if len(missing) > 0 {
+		return fmt.Errorf("flows are missing: %v", missing)
 	}
 	return nil
 }
 
 func (f flow) link(ctx context.Context, api client, conns map[string]connection) (id string, enabled bool, err error) {
+	want := params[f.Key]
+	if want == nil {
+		want = map[string]any{}
+	}
 	for _, l := range f.Links.Nodes {
-		if l.Name == linkName {
+		switch {
+		case l.Name != linkName:
+		case maps.Equal(l.Params, want):
 			return l.ID, l.Enabled, nil
+		default: // of another version's demo
+			if err := api.mutate(ctx, "deleteFlowLink", "deletedId", map[string]any{"id": l.ID}, &struct{}{}); err != nil {
+				return "", false, err
+			}
 		}
 	}
 	slots := []map[string]string{{"key": "trigger", "connectionId": conns[f.Trigger.App.Key].ID}}
@@ -120,6 +137,6 @@ func (f flow) link(ctx context.Context, api client, conns map[string]connection)
 		slots = append(slots, map[string]string{"key": s.Key, "connectionId": conns[s.Action.App.Key].ID})
 	}
 	var payload struct{ FlowLink struct{ ID string } }
-	err = api.mutate(ctx, "createFlowLink", "flowLink { id }", map[string]any{"flowId": f.ID, "name": linkName, "connections": slots}, &payload)
+	err = api.mutate(ctx, "createFlowLink", "flowLink { id }", map[string]any{"flowId": f.ID, "name": linkName, "connections": slots, "params": want}, &payload)
 	return payload.FlowLink.ID, false, err
 }

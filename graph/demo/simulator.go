@@ -22,15 +22,38 @@ func (s Simulator) state(ctx context.Context, out any) error {
 // person is somebody whom the demo makes up.
 type person struct{ Name, Email string }
 
-// stripeCustomers counts those with the person's e-mail address.
-func (s Stage) stripeCustomers(ctx context.Context, who person) (n int, err error) {
-	var state map[string]struct {
-		Test struct {
-			Customer []struct{ Email string }
+// stripeState is what the demo looks at in Stripe.
+type stripeState struct {
+	Customer []struct{ Email string }
+	Invoice  []struct {
+		ID       string
+		Total    int64
+		Metadata map[string]string
+	}
+	PaymentLink []struct{ ID, URL string } `json:"payment_link"`
+	Mail        []struct{ Invoice, To string }
+}
+
+func (s Stage) stripeState(ctx context.Context) (stripeState, error) {
+	var state map[string]struct{ Test stripeState }
+	err := s.Simulators.Stripe.state(ctx, &state)
+	return state[s.Simulators.Stripe.Account].Test, err
+}
+
+// mails are the addresses that an invoice was mailed to.
+func (s stripeState) mails(invoice string) (to []string) {
+	for _, m := range s.Mail {
+		if m.Invoice == invoice {
+			to = append(to, m.To)
 		}
 	}
-	err = s.Simulators.Stripe.state(ctx, &state)
-	for _, c := range state[s.Simulators.Stripe.Account].Test.Customer {
+	return to
+}
+
+// stripeCustomers counts those with the person's e-mail address.
+func (s Stage) stripeCustomers(ctx context.Context, who person) (n int, err error) {
+	state, err := s.stripeState(ctx)
+	for _, c := range state.Customer {
 		if c.Email == who.Email {
 			n++
 		}
@@ -38,16 +61,42 @@ func (s Stage) stripeCustomers(ctx context.Context, who person) (n int, err erro
 	return n, err
 }
 
+// togaiState is what the demo looks at in Togai.
+type togaiState struct {
+	Accounts []struct{ PrimaryEmail string }
+	Invoices []struct{ OwnerID, Status string }
+	Payments []struct{ AccountID string }
+}
+
+func (s Stage) togaiState(ctx context.Context) (togaiState, error) {
+	var state map[string]togaiState
+	err := s.Simulators.Togai.state(ctx, &state)
+	return state[s.Simulators.Togai.Account], err
+}
+
 // togaiAccounts counts those with the person's e-mail address.
 func (s Stage) togaiAccounts(ctx context.Context, who person) (n int, err error) {
-	var state map[string]struct {
-		Accounts []struct{ PrimaryEmail string }
-	}
-	err = s.Simulators.Togai.state(ctx, &state)
-	for _, a := range state[s.Simulators.Togai.Account].Accounts {
+	state, err := s.togaiState(ctx)
+	for _, a := range state.Accounts {
 		if a.PrimaryEmail == who.Email {
 			n++
 		}
 	}
 	return n, err
+}
+
+// togaiBilling is the status of an account's invoice, and how many payments it has made.
+func (s Stage) togaiBilling(ctx context.Context, account string) (status string, payments int, err error) {
+	state, err := s.togaiState(ctx)
+	for _, i := range state.Invoices {
+		if i.OwnerID == account {
+			status = i.Status
+		}
+	}
+	for _, p := range state.Payments {
+		if p.AccountID == account {
+			payments++
+		}
+	}
+	return status, payments, err
 }

@@ -11,9 +11,16 @@ import (
 
 // The keys of the flows that the walk is about.
 const (
-	customersIn = "stripe.customers_in"
-	accountsOut = "stripe.accounts_out"
+	customersIn   = "stripe.customers_in"
+	accountsOut   = "stripe.accounts_out"
+	pricePlansOut = "stripe.price_plans_out"
+	checkoutIn    = "stripe.checkout_in"
+	invoicesOut   = "stripe.invoices_out"
+	invoicePaidIn = "stripe.invoice_paid_in"
 )
+
+// flows are those that the demo switches on.
+var flows = []string{customersIn, accountsOut, pricePlansOut, checkoutIn, invoicesOut, invoicePaidIn}
 
 // update is a message of the feed.
 type update struct {
@@ -57,6 +64,10 @@ type walk struct {
 	feed  *feed
 	stage Stage
 	begun time.Time
+
+	last    string // what was shown last
+	account person // the one made in Togai, who goes through the guide
+	id      string // its id there
 }
 
 // customerIn makes a customer in Stripe, as a person would, and waits for it in Togai.
@@ -83,6 +94,7 @@ func (w *walk) accountOut(ctx context.Context) error {
 	w.begin("A person makes an account in Togai")
 	var made struct{ ID string }
 	id, _, _ := strings.Cut(who.Email, "@")
+	w.account, w.id = who, id
 	err := w.stage.Simulators.Togai.call(ctx, "accounts", map[string]any{
 		"organization": w.stage.Simulators.Togai.Account, "account": map[string]any{"id": id, "name": who.Name, "primaryEmail": who.Email},
 	}, &made)
@@ -103,20 +115,20 @@ func (w *walk) begin(title string) {
 
 func (w *walk) say(who, what, note string) { w.out.Moment(time.Since(w.begun), who, what, note) }
 
-// follow prints what happens to a record until its run of one flow has succeeded, and the other flow has recognised the
-// echo of what that wrote.
+// follow prints what happens to a record until its run of one flow has succeeded, and the flow back, if one is named, has
+// recognised the echo of what that wrote.
 func (w *walk) follow(ctx context.Context, there, record, back string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var first, echo string // the runs' ids
-	var done, suppressed bool
+	done, suppressed := false, back == ""
 	for !done || !suppressed {
 		u, err := w.feed.next(ctx)
 		if err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("not within %s", patience)
 			}
-			return fmt.Errorf("waiting for %s of %s, and for its echo: %w", short(there), record, err)
+			return fmt.Errorf("waiting for %s of %s: %w", short(there), record, err)
 		}
 		r := u.Run
 		switch {
@@ -153,6 +165,11 @@ func (w *walk) follow(ctx context.Context, there, record, back string) error {
 // show prints one change.
 func (w *walk) show(u update) {
 	c, note := u.Change, ""
+	now := strings.Join([]string{u.Run.ID, c.State, c.Step, c.StepState}, " ")
+	if now == w.last { // a step of several writes tells of each
+		return
+	}
+	w.last = now
 	if c.Step == "" {
 		if c.State == "WAITING" {
 			note = "for " + strings.ToLower(c.WaitingReason)
@@ -180,11 +197,32 @@ func (w *walk) show(u update) {
 // conclude shows the mapping, and counts what the vendors hold.
 func (w *walk) conclude(ctx context.Context, who person, app, entity, id string) error {
 	took := time.Since(w.begun)
+	if err := w.mapped(ctx, app, entity, id); err != nil {
+		return err
+	}
+	customers, err := w.stage.stripeCustomers(ctx, who)
+	if err != nil {
+		return err
+	}
+	accounts, err := w.stage.togaiAccounts(ctx, who)
+	if err != nil {
+		return err
+	}
+	if customers != 1 || accounts != 1 {
+		return fmt.Errorf("%s is there %d times in Stripe and %d times in Togai, instead of once each", who.Name, customers, accounts)
+	}
+	w.out.Done("once in Stripe, once in Togai, linked", took)
+	return nil
+}
+
+// mapped shows a record's ids everywhere, and those of the record it hangs below.
+func (w *walk) mapped(ctx context.Context, app, entity, id string) error {
 	type mapping struct {
 		ID    string
 		Slots []struct {
 			VendorAccount struct{ App struct{ Name string } }
 			Entity        string
+			Role          string
 			ExternalID    string
 		}
 	}
@@ -194,7 +232,7 @@ func (w *walk) conclude(ctx context.Context, who person, app, entity, id string)
 			Parent *mapping
 		}
 	}
-	const fields = "id slots { vendorAccount { app { name } } entity externalId }"
+	const fields = "id slots { vendorAccount { app { name } } entity role externalId }"
 	err := w.api.do(ctx, `query($app: String!, $entity: String!, $id: String!) {
 		mapping: mappingByExternalId(app: $app, entity: $entity, externalId: $id) { `+fields+` parent { `+fields+` } }
 	}`, map[string]any{"app": app, "entity": entity, "id": id}, &data)
@@ -211,21 +249,9 @@ func (w *walk) conclude(ctx context.Context, who person, app, entity, id string)
 	}
 	for _, m := range all {
 		for _, s := range m.Slots {
-			w.out.Field(s.VendorAccount.App.Name, s.Entity+" "+s.ExternalID)
+			w.out.Field(s.VendorAccount.App.Name, strings.TrimSpace(s.Entity+" "+s.ExternalID+"  "+s.Role))
 		}
 	}
-	customers, err := w.stage.stripeCustomers(ctx, who)
-	if err != nil {
-		return err
-	}
-	accounts, err := w.stage.togaiAccounts(ctx, who)
-	if err != nil {
-		return err
-	}
-	if customers != 1 || accounts != 1 {
-		return fmt.Errorf("%s is there %d times in Stripe and %d times in Togai, instead of once each", who.Name, customers, accounts)
-	}
-	w.out.Done("once in Stripe, once in Togai, linked", took)
 	return nil
 }
 
