@@ -245,9 +245,11 @@ func (d *dispatching) to(ctx context.Context, link db.BoundLink, last bool) erro
 	if err != nil {
 		return err
 	}
-	if concerned, err := p.concerns(ctx, occ, link.Params); err != nil {
-		return err
-	} else if !concerned {
+	switch concerned, err := p.concerns(ctx, occ, link.Params); {
+	case err != nil: // for a person: dropping it would lose it, and trying again changes nothing
+		out.Outcome, out.Reason = OutcomeHeld, text("The flow's condition cannot be worked out: "+err.Error())
+		return db.AddOutcome(ctx, d.tx, out)
+	case !concerned:
 		out.Outcome, out.Reason = OutcomeFiltered, notConcerned
 		return db.AddOutcome(ctx, d.tx, out)
 	}

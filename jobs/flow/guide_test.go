@@ -337,6 +337,18 @@ func TestInvoicesLeftOut(t *testing.T) {
 	}
 }
 
+// TestConditionThatFails: an event that a flow's condition cannot be worked out for is kept for a person.
+func TestConditionThatFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.db.NewRaw(`UPDATE flow_versions SET definition = jsonb_set(definition, '{trigger,when}', '"trigger.total > trigger.none"') WHERE definition ->> 'key' = 'stripe.invoice_paid_in'`).Exec(t.Context())
+	must(t, err)
+	w.link("stripe.invoice_paid_in", nil)
+	w.work()
+	w.stripe.First().Complete(stripesim.Checkout{Email: "x@y.test", Mode: "subscription", Items: []stripesim.Item{{Description: "Own", Quantity: 1, Amount: 100}}})
+	w.until("the held event", "SELECT count(*) = 1 FROM event_outcomes WHERE outcome = 'HELD' AND reason LIKE 'The flow''s condition cannot be worked out: %none%'")
+}
+
 // TestSecondInvoice: an account's customer is made by whatever comes first, once.
 func TestSecondInvoice(t *testing.T) {
 	t.Parallel()
