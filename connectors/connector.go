@@ -8,6 +8,7 @@ package connectors
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"tieline/connectors/schema"
@@ -86,6 +87,7 @@ type Field struct {
 	Secret      bool
 	Optional    bool
 	Choices     []Choice // a drop-down when not empty
+	Options     Offer    // what a connection that is there offers for it; nil: nothing
 }
 
 // Choice is one value of a drop-down.
@@ -204,9 +206,34 @@ type Action struct {
 	Input       *schema.Schema
 	Output      *schema.Schema
 	Sample      json.RawMessage // a valid input
+	// Options offers values for fields of the input that name a record, by their paths: "line_items.price_id".
+	Options map[string]Offer
 
 	// Run does it. in is JSON that was validated against Input; the answer is marshalled to JSON.
 	Run func(ctx context.Context, c Conn, in []byte) (any, error)
+}
+
+// Offer lists the values that a field may have, a page at a call, for a person to choose from. search is what they typed,
+// empty for all; after is empty or the After of the page before. It makes reads only. A page may be empty and not the last.
+type Offer func(ctx context.Context, c Conn, search, after string) (OptionPage, error)
+
+// OptionPage is a stretch of what is offered.
+type OptionPage struct {
+	Options []Option
+	After   string // where the next call goes on; empty at the end
+}
+
+// Option is one value of a field that names a record.
+type Option struct {
+	Value  string // what goes into the field
+	Label  string // what the record is called
+	Detail string // what tells it from others of its name; may be empty
+}
+
+// Matches says whether a text that somebody typed is in what is shown of the option, in upper or lower case.
+func (o Option) Matches(search string) bool {
+	shown := strings.ToLower(o.Value + "\n" + o.Label + "\n" + o.Detail)
+	return strings.Contains(shown, strings.ToLower(strings.TrimSpace(search)))
 }
 
 // Do describes an action; its schemas come from the types of fn. sample must be a valid input.

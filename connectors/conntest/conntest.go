@@ -1,4 +1,5 @@
-// Package conntest opens connections for connectors' tests: real HTTP to a simulator, effects in memory.
+// Package conntest opens connections for connectors' tests, with real HTTP to a simulator and effects in memory, and has
+// the Suite that every connector must pass.
 package conntest
 
 import (
@@ -39,7 +40,8 @@ type Effect struct {
 	Request connectors.Request // as sent
 	Ref     connectors.Ref
 	Done    bool
-	Sent    int // how often the write passed the transport
+	Probed  bool // it can be looked for
+	Sent    int  // how often the write passed the transport
 }
 
 // Effects are all effects kept, in no order.
@@ -59,7 +61,7 @@ func (j *Journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 	j.mu.Lock()
 	e, known := j.effects[id]
 	if !known {
-		e = &Effect{Key: fmt.Sprintf("tl_test_%p_%d", j, len(j.effects)), Intent: in}
+		e = &Effect{Key: fmt.Sprintf("tl_test_%p_%d", j, len(j.effects)), Intent: in, Probed: probe != nil}
 		j.effects[id] = e
 	}
 	j.mu.Unlock()

@@ -29,11 +29,6 @@ func connect(t *testing.T, s *stripesim.Sim, key string) (connectors.Conn, *conn
 	return conntest.OpenJournal(t, Connector(), s.URL, connectors.Credentials{apiKey: key})
 }
 
-func TestConforms(t *testing.T) {
-	t.Parallel()
-	conntest.Conform(t, Connector(), connectors.Credentials{apiKey: "sk_test_51abcdefgh", accountID: "acct_1"})
-}
-
 func TestMode(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]connectors.Mode{

@@ -20,6 +20,7 @@ type Sim struct {
 	router    router
 	searchLag time.Duration
 	rate      int
+	extra     bool
 	backoff   []time.Duration
 
 	mu       sync.Mutex // guards all that follows, books included
@@ -35,6 +36,10 @@ func WithSearchLag(d time.Duration) Option { return func(s *Sim) { s.searchLag =
 
 // WithRateLimit enforces requests per second for each account and mode; Stripe gives test mode 25.
 func WithRateLimit(perSecond int) Option { return func(s *Sim) { s.rate = perSecond } }
+
+// WithExtraPage makes a list whose last page is full say that it has more, on a page that is empty: what was there when the
+// page was made may be gone by the next.
+func WithExtraPage() Option { return func(s *Sim) { s.extra = true } }
 
 // WithBackoff sets the waits before each repeat of a refused delivery; none means no repeat.
 func WithBackoff(waits ...time.Duration) Option {

@@ -153,6 +153,7 @@ func (c *call) list(kind, url string, pass func(object) bool) (any, error) {
 	if backwards {
 		slices.Reverse(data)
 	}
+	more = more || c.sim.extra && len(data) == limit
 	return object{"object": "list", "url": url, "has_more": more, "data": data}, nil
 }
 
