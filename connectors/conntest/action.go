@@ -29,6 +29,7 @@ func (s Suite[W]) action(t *testing.T, a connectors.Action, how Action[W]) {
 		}
 	})
 	s.dials(t, a, how, calls)
+	s.looks(t, a, how, calls)
 	if how.Many != nil {
 		for _, extra := range []bool{false, true} {
 			t.Run(fmt.Sprint("pages, an empty last one: ", extra), func(t *testing.T) {

@@ -71,11 +71,6 @@ func (c control) fault(f fault) {
 	c.call("POST", "faults", f, &struct{}{})
 }
 
-func (c control) clear() {
-	c.t.Helper()
-	c.call("DELETE", "faults", nil, &struct{}{})
-}
-
 // fired says how often the dials have hit.
 func (c control) fired() (n int) {
 	c.t.Helper()

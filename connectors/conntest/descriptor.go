@@ -1,6 +1,7 @@
 package conntest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -45,7 +46,10 @@ func (s Suite[W]) descriptor(t *testing.T) {
 	for _, a := range app.Actions {
 		sentence(a.Key, a.Description)
 		sentence(a.Key+", help", a.Help)
-		described(t, a.Key+", input", a.Input)
+		fields := described(t, a.Key+", input", a.Input)
+		for field := range a.Options {
+			need(fields[field], "%s offers options for %q, which is no field of its input", a.Key, field)
+		}
 		described(t, a.Key+", output", a.Output)
 	}
 	for _, tr := range app.Triggers {
@@ -68,9 +72,10 @@ func (s Suite[W]) descriptor(t *testing.T) {
 	s.webhook(t)
 }
 
-// described says that each property of a schema has a description.
-func described(t *testing.T, what string, schema json.Marshaler) {
+// described says that each property of a schema has a description, and answers the paths of all.
+func described(t *testing.T, what string, schema json.Marshaler) map[string]bool {
 	t.Helper()
+	fields := map[string]bool{}
 	raw, err := schema.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
@@ -81,22 +86,25 @@ func described(t *testing.T, what string, schema json.Marshaler) {
 	}
 	var look func(at string, v any)
 	look = func(at string, v any) {
-		node, _ := v.(map[string]any)
+		node, ok := v.(map[string]any)
+		if !ok {
+			return
+		}
 		properties, _ := node["properties"].(map[string]any)
 		for name, below := range properties {
 			p, _ := below.(map[string]any)
 			if text, _ := p["description"].(string); !strings.HasSuffix(text, ".") {
-				t.Errorf("%s: %s.%s is described as %q", what, at, name, text)
+				t.Errorf("%s: %s is described as %q", what, at+name, text)
 			}
-			look(at+"."+name, below)
+			fields[at+name] = true
+			look(at+name+".", below)
 		}
 		for _, below := range []string{"items", "additionalProperties"} {
-			if node[below] != nil {
-				look(at+"[]", node[below])
-			}
+			look(at, node[below])
 		}
 	}
 	look("", root)
+	return fields
 }
 
 // decoding checks that a trigger takes its sample by hand, and refuses what is no event.
@@ -174,12 +182,44 @@ func (s Suite[W]) connection(t *testing.T) {
 			return err
 		}
 	}, 403)
+	s.registering(t)
 	s.cancelled(t, "identify", func(w *watched) func(t *testing.T) error {
 		return func(t *testing.T) error {
 			_, err := app.Identify(ended(t), w.Conn)
 			return err
 		}
 	})
+}
+
+// registering tries having a webhook, and having none.
+func (s Suite[W]) registering(t *testing.T) {
+	t.Helper()
+	hook := s.App.Webhook
+	if hook == nil || hook.Register == nil {
+		return
+	}
+	endpoint := connectors.Endpoint{ConnectionID: "con_1", URL: "https://tieline.test/hook", Events: s.App.Events(), Generation: 1}
+	for what, run := range map[string]func(context.Context, *watched) error{
+		"register": func(ctx context.Context, c *watched) error {
+			_, err := hook.Register(ctx, c.Conn, endpoint)
+			return err
+		},
+		"remove": func(ctx context.Context, c *watched) error { return hook.Remove(ctx, c.Conn, endpoint) },
+	} {
+		s.refusals(t, what, func(t *testing.T) (*watched, func() error) {
+			_, site := s.World(t, Options{})
+			if what == "remove" {
+				if _, err := hook.Register(t.Context(), s.other(t, site), endpoint); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := s.watch(t, site)
+			return c, func() error { return run(t.Context(), c) }
+		}, map[string][]int{"remove": {404}}[what]...) // what is to be removed may be gone
+		s.cancelled(t, what, func(c *watched) func(*testing.T) error {
+			return func(t *testing.T) error { return run(ended(t), c) }
+		})
+	}
 }
 
 // permissions says what each trigger and action needs at the vendor, and nothing else.

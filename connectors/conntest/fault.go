@@ -150,6 +150,34 @@ func (s Suite[W]) dials(t *testing.T, a connectors.Action, how Action[W], calls 
 	}
 }
 
+// looks has the answer to each write get lost, and then the look for it refused: nothing may be sent on that.
+func (s Suite[W]) looks(t *testing.T, a connectors.Action, how Action[W], calls []request) {
+	for i, call := range calls {
+		if s.reads(call) {
+			continue
+		}
+		t.Run(fmt.Sprintf("a look that fails after call %d", i), func(t *testing.T) {
+			t.Parallel()
+			st := s.stage(t, a, how)
+			w := s.watch(t, st.site)
+			st.sim.fault(fault{Point: "cut_before", Skip: i})
+			if _, err := a.Run(t.Context(), w.Conn, st.input); connectors.KindOf(w.hear(err)) != connectors.OutcomeUnknown {
+				t.Fatalf("the write: %v", err)
+			}
+			before := len(st.sim.requests())
+			st.sim.fault(fault{Point: "before", Status: 503})
+			if _, err := a.Run(t.Context(), w.Conn, st.input); connectors.KindOf(w.hear(err)) != connectors.Unavailable {
+				t.Errorf("the look: %v", err)
+			}
+			for _, r := range st.sim.requests()[before:] {
+				if !s.reads(r) {
+					t.Errorf("%s %s is sent on it", r.Method, r.Path)
+				}
+			}
+		})
+	}
+}
+
 // meets runs the action until it is done, its i-th call going wrong once.
 func (st stage) meets(t *testing.T, a connectors.Action, w *watched, p point, i int) {
 	t.Helper()

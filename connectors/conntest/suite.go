@@ -60,7 +60,7 @@ type Choice[W any] struct {
 type Trigger[W any] struct {
 	// Happen makes it happen once more, and answers the record's id. c is another process's connection.
 	Happen func(t *testing.T, w W, c connectors.Conn) (record string)
-	// Page is how many occurrences a page of its list has.
+	// Page is how many occurrences a page of its list has; 0 where the vendor gives all at once.
 	Page int
 	// Quiet says that the simulator delivers no webhook for it.
 	Quiet bool

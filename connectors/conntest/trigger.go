@@ -1,6 +1,8 @@
 package conntest
 
 import (
+	"context"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -30,6 +32,9 @@ func (s Suite[W]) trigger(t *testing.T, tr connectors.Trigger, how Trigger[W]) {
 	}
 	if tr.List != nil {
 		for _, extra := range []bool{false, true} {
+			if how.Page == 0 {
+				break
+			}
 			t.Run(map[bool]string{true: "pages, an empty last one", false: "pages"}[extra], func(t *testing.T) {
 				t.Parallel()
 				s.walks(t, tr, how, extra)
@@ -265,7 +270,7 @@ func (s Suite[W]) listing(t *testing.T, tr connectors.Trigger, how Trigger[W]) {
 	})
 }
 
-// rereading checks what refusals mean to a record that is read again.
+// rereading checks what refusals mean to a record that is read again, and to what is asked about it.
 func (s Suite[W]) rereading(t *testing.T, tr connectors.Trigger, how Trigger[W]) {
 	if tr.List == nil {
 		return
@@ -291,19 +296,31 @@ func (s Suite[W]) rereading(t *testing.T, tr connectors.Trigger, how Trigger[W])
 		t.Fatal("it is not found")
 		return nil, connectors.Occurrence{}
 	}
-	s.refusals(t, "read", func(t *testing.T) (*watched, func() error) {
-		c, o := occurrence(t)
-		return c, func() error {
-			_, err := tr.Read(t.Context(), c.Conn, o)
+	for what, run := range map[string]func(context.Context, *watched, connectors.Occurrence) error{
+		"read": func(ctx context.Context, c *watched, o connectors.Occurrence) error {
+			_, err := tr.Read(ctx, c.Conn, o)
 			return err
+		},
+		"explain": func(ctx context.Context, c *watched, o connectors.Occurrence) error {
+			_, err := tr.Explain(ctx, c.Conn, o)
+			return err
+		},
+	} {
+		if what == "explain" && tr.Explain == nil {
+			continue
 		}
-	})
-	t.Run("read, cancelled", func(t *testing.T) {
-		c, o := occurrence(t)
-		sim := control{t, c.URL}
-		before := len(sim.requests())
-		if _, err := tr.Read(ended(t), c.Conn, o); err == nil || len(sim.requests()) != before {
-			t.Errorf("%v", err)
-		}
-	})
+		s.refusals(t, what, func(t *testing.T) (*watched, func() error) {
+			c, o := occurrence(t)
+			return c, func() error { return run(t.Context(), c, o) }
+		})
+		t.Run(what+", cancelled", func(t *testing.T) {
+			t.Parallel()
+			c, o := occurrence(t)
+			sim := control{t, c.URL}
+			before := len(sim.requests())
+			if err := c.hear(run(ended(t), c, o)); !errors.Is(err, context.Canceled) || len(sim.requests()) != before {
+				t.Errorf("%v after %d calls", err, len(sim.requests())-before)
+			}
+		})
+	}
 }

@@ -7,12 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/apd/v3"
 
 	"tieline/connectors"
-	"tieline/connectors/sim"
 	"tieline/connectors/stripe/stripesim"
 )
 
@@ -78,39 +76,6 @@ func link(p ProductWithPrices) CreatePaymentLinkInput {
 		TogaiAccountID: "Ac me/1", PrefilledEmail: "b+1@acme.test", AfterCompletionURL: "https://acme.test/ok?a=b", SingleUse: true, TrialPeriodDays: 14, Metadata: map[string]string{"k": "v"}}
 }
 
-// writers are the actions that write, each ready to run: what must be there is made over another connection.
-var writers = map[string]func(*testing.T, *stripesim.Account, connectors.Conn) func(connectors.Conn) (any, error){
-	"product.create": func(t *testing.T, _ *stripesim.Account, _ connectors.Conn) func(connectors.Conn) (any, error) {
-		return func(c connectors.Conn) (any, error) { return runCreateProduct(t.Context(), c, gold) }
-	},
-	"payment_link.create": func(t *testing.T, _ *stripesim.Account, before connectors.Conn) func(connectors.Conn) (any, error) {
-		in := link(priced(t, before))
-		return func(c connectors.Conn) (any, error) { return runCreatePaymentLink(t.Context(), c, in) }
-	},
-	"invoice.create": func(t *testing.T, a *stripesim.Account, _ connectors.Conn) func(connectors.Conn) (any, error) {
-		in := bill(billed(t, a))
-		return func(c connectors.Conn) (any, error) { return runCreateInvoice(t.Context(), c, in) }
-	},
-	"invoice.finalize": func(t *testing.T, a *stripesim.Account, before connectors.Conn) func(connectors.Conn) (any, error) {
-		id := drafted(t, a, before)
-		return func(c connectors.Conn) (any, error) {
-			return runFinalizeInvoice(t.Context(), c, FinalizeInvoiceInput{InvoiceID: id})
-		}
-	},
-	"invoice.close": func(t *testing.T, a *stripesim.Account, before connectors.Conn) func(connectors.Conn) (any, error) {
-		id := opening(t, a, before)
-		return func(c connectors.Conn) (any, error) {
-			return runCloseInvoice(t.Context(), c, CloseInvoiceInput{InvoiceID: id, Resolution: "paid_elsewhere", Reference: "bank 1"})
-		}
-	},
-	"credit_note.create": func(t *testing.T, a *stripesim.Account, before connectors.Conn) func(connectors.Conn) (any, error) {
-		id := opening(t, a, before)
-		return func(c connectors.Conn) (any, error) {
-			return runCreateCreditNote(t.Context(), c, CreateCreditNoteInput{InvoiceID: id, Reference: "cr.1", Amount: ptr[int64](1000), Reason: "duplicate"})
-		}
-	},
-}
-
 // left says what is there in the end, but for ids and times.
 func left(a *stripesim.Account) string {
 	var out []string
@@ -129,63 +94,6 @@ func left(a *stripesim.Account) string {
 		}
 	}
 	return strings.Join(out, "\n")
-}
-
-// Whichever of an action's writes goes wrong, and however: run again, it ends as if nothing had, and nothing is twice.
-func TestWritesSettle(t *testing.T) {
-	t.Parallel()
-	for name, prepare := range writers {
-		_, a, before, _ := opened(t)
-		act := prepare(t, a, before)
-		c, j := connect(t, a.Sim(), a.Key())
-		if _, err := act(c); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		want, writes := left(a), len(j.Effects())
-		if writes == 0 {
-			t.Fatalf("%s makes no effects", name)
-		}
-		for n := range writes {
-			for _, point := range []sim.Point{sim.Cut, sim.CutBefore, sim.AfterCommit, sim.Before, sim.HTML502, sim.RateLimit} {
-				for _, resend := range []bool{false, true} {
-					t.Run(fmt.Sprint(name, " write ", n+1, " ", point, " resend ", resend), func(t *testing.T) {
-						t.Parallel()
-						s, a, before, _ := opened(t, stripesim.WithSearchLag(time.Hour))
-						act := prepare(t, a, before)
-						c, j := connect(t, s, a.Key())
-						j.Resend = resend
-						s.Fault(sim.Fault{Method: "POST", Point: point, Skip: n})
-						failures := 0
-						for {
-							_, err := act(c)
-							if err == nil {
-								break
-							}
-							failures++
-							e := vendorError(err)
-							if e == nil || failures > 3 || e.Kind != connectors.OutcomeUnknown && e.Kind != connectors.RateLimited {
-								t.Fatalf("try %d: %v", failures, err)
-							}
-							if e.Replayed { // Stripe repeats the failure it once gave: the engine must look
-								j.Resend = false
-							}
-						}
-						if failures == 0 {
-							t.Fatal("the fault did not fire")
-						}
-						if got := left(a); got != want {
-							t.Errorf("left\n%s\nwant\n%s", got, want)
-						}
-						for _, e := range j.Effects() {
-							if !e.Done {
-								t.Errorf("not settled: %+v", e.Intent)
-							}
-						}
-					})
-				}
-			}
-		}
-	}
 }
 
 func jsonOf(t *testing.T, v any) []byte {

@@ -47,6 +47,7 @@ func createCreditNote() connectors.Action {
 		InvoiceID: "in_1MtHbELkdIwHu7ixl4OzzPMv", Reference: "credit.1", Amount: &amount, Reason: "order_change",
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Credits a finalized invoice, in part or whole.", "credit_note"
+		a.Options = map[string]connectors.Offer{"invoice_id": offerInvoices("")}
 		a.Help = "On an open invoice it lowers what is to be paid. On a paid one say where the money goes: credit_amount, refund_amount and out_of_band_amount add up to the total."
 	})
 }

@@ -31,6 +31,7 @@ type FindCustomerOutput struct {
 func findCustomer() connectors.Action {
 	return connectors.Do("customer.find", "Find customer", runFindCustomer, FindCustomerInput{Email: "jenny@example.com"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Looks for a customer by its id, its Togai account or its e-mail address.", "customer", true
+		a.Options = map[string]connectors.Offer{"customer_id": offerCustomers}
 		a.Help = "A customer whose Togai account was written within the last minute may not be found by it yet."
 	})
 }

@@ -38,6 +38,7 @@ func updateCustomer() connectors.Action {
 		CustomerID: "cus_NffrFeUfNV2Hib", Metadata: map[string]string{metaAccount: "acme"},
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Changes a customer's fields and metadata.", "customer"
+		a.Options = map[string]connectors.Offer{"customer_id": offerCustomers}
 		a.Help = "Only what is given is changed. An empty text clears a field, or takes a key out of the metadata."
 	})
 }

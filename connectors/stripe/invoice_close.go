@@ -31,6 +31,7 @@ func closeInvoice() connectors.Action {
 		InvoiceID: "in_1MtHbELkdIwHu7ixl4OzzPMv", Resolution: "paid_elsewhere", Reference: "transfer 4711",
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Marks an open invoice as paid elsewhere, void or uncollectible.", "invoice"
+		a.Options = map[string]connectors.Offer{"invoice_id": offerInvoices(stripe.InvoiceStatusOpen)}
 		a.Help = "An invoice that ended in this way already is left as it is. A draft must be finalized first."
 	})
 }

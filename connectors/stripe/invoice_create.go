@@ -63,6 +63,7 @@ func createInvoice() connectors.Action {
 		Lines: []InvoiceLine{{Description: "API calls", Amount: 12500}, {Description: "Discount", Amount: -500}},
 	}, func(a *connectors.Action) {
 		a.Description = "Makes a draft invoice of a Togai invoice, with its lines, and checks that the total is the same."
+		a.Options = map[string]connectors.Offer{"customer_id": offerCustomers}
 		a.Help, a.Entity = "The draft is not sent, and Stripe does nothing with it by itself: finalize it in the next step.", "invoice"
 	})
 }

@@ -34,6 +34,7 @@ type FinalizedInvoice struct {
 func finalizeInvoice() connectors.Action {
 	return connectors.Do("invoice.finalize", "Finalize and send invoice", runFinalizeInvoice, FinalizeInvoiceInput{InvoiceID: "in_1MtHbELkdIwHu7ixl4OzzPMv"}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Gives a draft its number, opens it for payment and has Stripe mail it, once.", "invoice"
+		a.Options = map[string]connectors.Offer{"invoice_id": offerInvoices(stripe.InvoiceStatusDraft)}
 		a.Help = "An invoice of nothing, or one that the customer's balance covers, is paid at once and not mailed."
 	})
 }

@@ -44,6 +44,7 @@ func createPaymentLink() connectors.Action {
 		LineItems: []LinkItem{{PriceID: "price_1MoBy5LkdIwHu7ixZhnattbh", Quantity: 1}}, TogaiPricePlanID: "gold", TogaiAccountID: "acme",
 	}, func(a *connectors.Action) {
 		a.Description = "Makes a link with which a Togai price plan can be bought."
+		a.Options = map[string]connectors.Offer{"line_items.price_id": offerPrices}
 		a.Help, a.Entity = "A link cannot sell metered prices. A subscription bought by it makes a new Stripe customer, also for an e-mail address that is known.", "payment_link"
 	})
 }

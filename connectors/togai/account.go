@@ -198,6 +198,8 @@ func getAccount() connectors.Action {
 		return a.plain(), err
 	}, GetAccountInput{AccountID: "acme"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Reads one account; a missing one is an error.", "account", true
+		a.Options = map[string]connectors.Offer{"account_id": offerAccounts}
+		a.Help = "It answers the account as Togai has it now, with the Stripe customer from its settings."
 	})
 }
 
@@ -218,6 +220,8 @@ type ListAccountsOutput struct {
 func listAccounts() connectors.Action {
 	return connectors.Do("account.list", "List accounts", runListAccounts, ListAccountsInput{Status: "ACTIVE"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists accounts, last changed first.", "account", true
+		a.Options = map[string]connectors.Offer{"customer_id": offerCustomers}
+		a.Help = "Togai has no search: narrow the list by customer or status, or raise the limit to see more."
 	})
 }
 

@@ -90,6 +90,7 @@ func createAccount() connectors.Action {
 		ID: "acme-eur", CustomerID: "acme", Name: "Acme Inc. (EUR)", AccountDetails: AccountDetails{Currency: "EUR"},
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Makes an account for a customer that is there already.", "account"
+		a.Options = map[string]connectors.Offer{"customer_id": offerCustomers}
 		a.Help = "When the id is taken by an account with the same Stripe customer, that one is used; any other waits for a person to tell."
 	})
 }

@@ -37,6 +37,7 @@ type CreatedAddOn struct {
 func createAddOn() connectors.Action {
 	return connectors.Do("addon.create", "Create add-on", runCreateAddOn, CreateAddOnInput{Name: "Basic fee", Type: "FIXED_FEE"}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Makes an add-on, which a price plan's fee or licence is charged for.", "addon"
+		a.Help = "An add-on of the same name and type that is there already is used."
 	})
 }
 

@@ -101,6 +101,8 @@ type GrantedCredit struct {
 func grantCredit() connectors.Action {
 	return connectors.Do("credit.grant", "Grant credit", runGrantCredit, GrantCreditInput{AccountID: "acme", ReferenceID: "cn_1MxvRqLkdIwHu7ixY0xbUcxk", Amount: "100.00", Purpose: "Goodwill"}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Grants an account a credit, which lowers its next invoices.", "credit"
+		a.Help = "One credit is granted for a reference id, however often the action runs."
+		a.Options = map[string]connectors.Offer{"account_id": offerAccounts}
 	})
 }
 
@@ -186,5 +188,7 @@ func listCredits() connectors.Action {
 		return out, nil
 	}, ListCreditsInput{AccountID: "acme"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists credits, last granted first.", "credit", true
+		a.Help = "Credits that are used up, expired or void are among them."
+		a.Options = map[string]connectors.Offer{"account_id": offerAccounts}
 	})
 }

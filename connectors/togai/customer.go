@@ -196,6 +196,8 @@ func getCustomer() connectors.Action {
 		return x.plain(), err
 	}, GetCustomerInput{CustomerID: "acme"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Reads one customer; a missing one is an error.", "customer", true
+		a.Options = map[string]connectors.Offer{"customer_id": offerCustomers}
+		a.Help = "It answers the customer as Togai has it now. Its accounts are listed by account.list."
 	})
 }
 
@@ -215,6 +217,7 @@ type ListCustomersOutput struct {
 func listCustomers() connectors.Action {
 	return connectors.Do("customer.list", "List customers", runListCustomers, ListCustomersInput{Status: "ACTIVE"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists customers, last changed first.", "customer", true
+		a.Help = "Togai has no search: narrow the list by status, or raise the limit to see more."
 	})
 }
 

@@ -255,6 +255,8 @@ func getInvoice() connectors.Action {
 		return inv.plain(), err
 	}, GetInvoiceInput{InvoiceID: sampleInvoice.ID}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Reads one invoice with its lines; a missing one is an error.", "invoice", true
+		a.Options = map[string]connectors.Offer{"invoice_id": offerInvoices}
+		a.Help = "The amounts of its lines sum to its total, credits and discounts included."
 	})
 }
 
@@ -275,6 +277,8 @@ type ListInvoicesOutput struct {
 func listInvoices() connectors.Action {
 	return connectors.Do("invoice.list", "List invoices", runListInvoices, ListInvoicesInput{AccountID: "acme"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists invoices, last made first.", "invoice", true
+		a.Options = map[string]connectors.Offer{"account_id": offerAccounts}
+		a.Help = "The lines are not in the list: invoice.get reads them."
 	})
 }
 

@@ -76,6 +76,7 @@ func recordPayment() connectors.Action {
 		InvoiceID: sampleInvoice.ID, Amount: "49.00", Currency: "USD", PaymentSource: PaymentSource{TransactionNumber: "pi_3MtwBwLkdIwHu7ix28a3tqPa"},
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Records that an invoice was paid elsewhere, which makes it paid in Togai.", "payment"
+		a.Options = map[string]connectors.Offer{"invoice_id": offerInvoices, "account_id": offerAccounts}
 		a.Help = "Togai takes the same payment twice, so the account's payments are searched for the transaction number first. An invoice that is paid already is left as it is."
 	})
 }
@@ -190,6 +191,7 @@ func creditWallet() connectors.Action {
 		AccountID: "acme", Amount: "100.00", Currency: "USD", PaymentSource: PaymentSource{TransactionNumber: "py_1MtwBwLkdIwHu7ixNmNIn4Vj"},
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Adds money that was paid elsewhere to an account's wallet.", "payment"
+		a.Options = map[string]connectors.Offer{"account_id": offerAccounts}
 		a.Help = "It is recorded as a payment for the wallet, as Togai's own top-up has no reference by which it could be found again."
 	})
 }
@@ -253,5 +255,7 @@ func listPayments() connectors.Action {
 		return out, nil
 	}, ListPaymentsInput{AccountID: "acme"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists payments, last recorded first.", "payment", true
+		a.Help = "Payments that credited a wallet are among them."
+		a.Options = map[string]connectors.Offer{"account_id": offerAccounts}
 	})
 }

@@ -280,6 +280,8 @@ func getPricePlan() connectors.Action {
 		return p.plain(), err
 	}, GetPricePlanInput{PricePlanID: samplePlan.ID}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Reads one price plan with its prices; a missing one is an error.", "price_plan", true
+		a.Options = map[string]connectors.Offer{"price_plan_id": offerPricePlans}
+		a.Help = "It answers the newest version of the plan, which may be a draft."
 	})
 }
 
@@ -299,6 +301,7 @@ type ListPricePlansOutput struct {
 func listPricePlans() connectors.Action {
 	return connectors.Do("price_plan.list", "List price plans", runListPricePlans, ListPricePlansInput{Limit: 20}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists price plans, last changed first.", "price_plan", true
+		a.Help = "What a plan charges for is not in the list: price_plan.get reads it."
 	})
 }
 

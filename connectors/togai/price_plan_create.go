@@ -77,6 +77,7 @@ func createPricePlan() connectors.Action {
 		Name: "Basic", Currencies: []string{"USD"}, Interval: "MONTHLY", RateCards: []RateCardInput{sampleRateCard}, Finalize: true,
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Makes a price plan with its rate cards, and makes it active if asked to.", "price_plan"
+		a.Options = map[string]connectors.Offer{"rate_cards.billable_id": offerBillables}
 		a.Help = "The plan's description ends with a mark by which it is found again when Togai's answer is lost."
 	})
 }

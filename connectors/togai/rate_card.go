@@ -34,6 +34,8 @@ func setRateCard() connectors.Action {
 		return out, err
 	}, SetRateCardsInput{PricePlanID: samplePlan.ID, RateCards: []RateCardInput{sampleRateCard}}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Adds or replaces rate cards of a price plan.", "price_plan"
+		a.Options = map[string]connectors.Offer{"price_plan_id": offerPricePlans, "rate_cards.billable_id": offerBillables}
+		a.Help = "Rate cards that are there already with the same prices are left as they are. The change is a draft until the plan is finalized."
 	})
 }
 
@@ -49,6 +51,8 @@ func finalizePricePlan() connectors.Action {
 		return ChangedPricePlan{PricePlanID: in.PricePlanID, Active: active}, err
 	}, FinalizePricePlanInput{PricePlanID: samplePlan.ID}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Makes the draft of a price plan active. One that is active already stays as it is.", "price_plan"
+		a.Options = map[string]connectors.Offer{"price_plan_id": offerPricePlans}
+		a.Help = "A plan without a rate card cannot be made active."
 	})
 }
 

@@ -122,6 +122,7 @@ type AttachedPricePlan struct {
 func attachPricePlan() connectors.Action {
 	return connectors.Do("price_plan.attach", "Attach price plan to account", runAttachPricePlan, AttachPricePlanInput{AccountID: "acme", PricePlanID: samplePlan.ID}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Gives an account a price plan. What plan it has for these days is replaced.", "price_plan"
+		a.Options = map[string]connectors.Offer{"account_id": offerAccounts, "price_plan_id": offerPricePlans}
 		a.Help = "An account that has the plan already is left as it is. Changes of the account's plans that somebody left unpublished in Togai must be published or discarded first."
 	})
 }

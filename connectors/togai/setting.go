@@ -136,6 +136,7 @@ func getSetting() connectors.Action {
 		return GetSettingOutput{Found: there, SettingID: in.fullID(), Value: s.Value}, nil
 	}, GetSettingInput{Entity: "account", EntityID: "acme", Setting: "stripe_customer_id"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Reads a setting of a customer, account, invoice, price plan or usage meter.", "setting", true
+		a.Help = "A setting that is not there is no error: found is false then."
 	})
 }
 
@@ -156,6 +157,7 @@ func setSetting() connectors.Action {
 		GetSettingInput: GetSettingInput{Entity: "account", EntityID: "acme", Setting: "stripe_customer_id"}, Value: "cus_NffrFeUfNV2Hib",
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Writes a setting of a customer, account, invoice, price plan or usage meter, new or not.", "setting"
+		a.Help = "People see it in the Settings tab of what carries it. One that has the value already is left as it is."
 	})
 }
 

@@ -36,8 +36,8 @@ func Connector() connectors.Connector {
 		Auth: []connectors.Field{
 			{Key: environment, Label: "Environment", Help: "Which of Togai's two systems the token belongs to.",
 				Choices: []connectors.Choice{{Value: production, Label: "Production"}, {Value: sandbox, Label: "Sandbox"}}},
-			{Key: apiToken, Label: "API token", Secret: true, Help: "In Togai's Admin Center under API Tokens. It is shown once."},
-			{Key: organizationID, Label: "Organization id", Help: "What tells your Togai organization apart; Togai does not tell it to API tokens. Use the same for every connection of one organization."},
+			{Key: apiToken, Label: "API token", Secret: true, Placeholder: "The token, as Togai showed it", Help: "In Togai's Admin Center under API Tokens. It is shown once."},
+			{Key: organizationID, Label: "Organization id", Placeholder: "acme", Help: "What tells your Togai organization apart; Togai does not tell it to API tokens. Use the same for every connection of one organization."},
 		},
 		BaseURL: func(c connectors.Credentials) string {
 			if c[environment] == sandbox {

@@ -47,6 +47,7 @@ func ingestEvent() connectors.Action {
 		Attributes: map[string]string{"calls": "125"}, Dimensions: map[string]string{"region": "eu"},
 	}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Tells Togai of usage, from which it bills.", "event"
+		a.Options = map[string]connectors.Offer{"account_id": offerAccounts}
 		a.Help = "Togai takes an event before it looks at it: whether it was counted is seen in Togai under Events."
 	})
 }
@@ -104,6 +105,7 @@ func ingestEvents() connectors.Action {
 		EventID: "call-43", Schema: "api_calls", AccountID: "acme", Timestamp: time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC), Attributes: map[string]string{"calls": "125"},
 	}}}, func(a *connectors.Action) {
 		a.Description, a.Entity = "Tells Togai of many uses at once.", "event"
+		a.Options = map[string]connectors.Offer{"events.account_id": offerAccounts}
 		a.Help = "Togai takes events before it looks at them: whether they were counted is seen in Togai under Events."
 	})
 }

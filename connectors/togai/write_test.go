@@ -142,61 +142,6 @@ func schedules(w world) string {
 	return fmt.Sprintf("%d live of %d", live, len(w.Schedules()))
 }
 
-// The answer to a write gets lost, or it is refused for a while; going on then leaves it done, once.
-func TestWritesSettle(t *testing.T) {
-	t.Parallel()
-	for name, x := range writes {
-		for point, want := range map[sim.Point]connectors.Kind{
-			sim.Cut: connectors.OutcomeUnknown, sim.CutBefore: connectors.OutcomeUnknown, sim.AfterCommit: connectors.OutcomeUnknown, sim.Before: connectors.OutcomeUnknown,
-			sim.HTML502: connectors.OutcomeUnknown, sim.RateLimit: connectors.RateLimited,
-		} {
-			t.Run(fmt.Sprint(name, " ", point), func(t *testing.T) {
-				t.Parallel()
-				w, c := newWorld(t)
-				w.Fault(sim.Fault{Method: "POST", Path: x.path, Point: point})
-				if err := x.run(t, w, c); connectors.KindOf(err) != want {
-					t.Fatalf("%v, want %s", err, want)
-				}
-				for range 2 { // goes on, and is replayed
-					if err := x.run(t, w, c); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if got := x.left(w); got != x.want {
-					t.Errorf("%s, want %s", got, x.want)
-				}
-			})
-		}
-	}
-}
-
-// A write whose probe cannot read does not go on.
-func TestNothingIsSentOnAFailedLook(t *testing.T) {
-	t.Parallel()
-	for name, path := range map[string]string{
-		"an add-on": "/addons", "a price plan": "/v2/price_plans", "rate cards": "/v2/price_plans/*/rate_cards", "drafting": "/v2/accounts/*/schedules", "publishing": "/v2/accounts/*/schedules",
-		"a payment": "/payments", "a wallet's credit": "/payments", "a credit": "/credits", "usage": "/events/*",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			x := writes[name]
-			w, c := newWorld(t)
-			w.Fault(sim.Fault{Method: "POST", Path: x.path, Point: sim.CutBefore})
-			if err := x.run(t, w, c); connectors.KindOf(err) != connectors.OutcomeUnknown {
-				t.Fatal(err)
-			}
-			sent := w.Count("POST", "")
-			w.Fault(sim.Fault{Method: "GET", Path: path, Point: sim.Before, Status: 503})
-			if err := x.run(t, w, c); connectors.KindOf(err) != connectors.Unavailable {
-				t.Errorf("%v", err)
-			}
-			if n := w.Count("POST", ""); n != sent {
-				t.Errorf("%d writes, want %d", n, sent)
-			}
-		})
-	}
-}
-
 func TestPaymentOfAnotherHand(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {

@@ -67,7 +67,11 @@ func (b *book) shape(o object, paths []string) (object, error) {
 		v := o[name]
 		if id, ok := v.(string); ok {
 			prefix, _, _ := strings.Cut(id, "_")
-			v, _, _ = b.get(kinds[prefix], id)
+			kind := kinds[prefix]
+			if name == "product" { // whose ids may be anything
+				kind = name
+			}
+			v, _, _ = b.get(kind, id)
 		}
 		if v, ok := v.(object); ok && v != nil {
 			inner, err := b.shape(v, rest)

@@ -1,6 +1,7 @@
 package togaisim
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"time"
@@ -14,9 +15,15 @@ type Other struct {
 	Made   time.Time
 }
 
-func (o *Other) id() string           { return o.ID }
-func (o *Other) updated() time.Time   { return o.Made }
-func (o *Other) has(_, _ string) bool { return false }
+func (o *Other) id() string         { return o.ID }
+func (o *Other) updated() time.Time { return o.Made }
+
+// has takes a report for everybody's.
+func (o *Other) has(filter, _ string) bool { return filter == "fetchFor" && o.Kind == "report" }
+
+// MarshalJSON is the record as GET answers it.
+func (o Other) MarshalJSON() ([]byte, error) { return json.Marshal(o.Fields) }
+
 func (o *Other) body(without ...string) map[string]any {
 	out := maps.Clone(o.Fields)
 	for _, f := range without {
@@ -53,6 +60,15 @@ func others(s *Sim) {
 				if _, err := c.account(); err != nil {
 					return nil, err
 				}
+			}
+			if k.kind == "report" { // which alone are listed in pages
+				return list(c, maps.Collect(func(yield func(string, *Other) bool) {
+					for id, o := range c.org.others {
+						if o.Kind == k.kind && !yield(id, o) {
+							return
+						}
+					}
+				}), "fetchFor")
 			}
 			rows := []map[string]any{}
 			for _, o := range c.org.others {

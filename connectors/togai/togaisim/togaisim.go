@@ -70,7 +70,7 @@ func build(opts []Option) *Sim {
 		o(s)
 	}
 	s.Core = sim.New(sim.Config{API: s.serve, Error: plainError, State: s.state, Reset: s.reset, Backoff: s.backoff})
-	for _, resource := range []func(*Sim){authenticate, customers, accounts, settings, addOns, pricePlans, schedules, invoices, payments, credits, usage, others} {
+	for _, resource := range []func(*Sim){authenticate, customers, accounts, settings, addOns, usageMeters, pricePlans, schedules, invoices, payments, credits, usage, others} {
 		resource(s)
 	}
 	s.control()
@@ -86,6 +86,7 @@ type Organization struct {
 	accounts  map[string]*Account
 	settings  map[string]*Setting // by the dotted id
 	addOns    map[string]*AddOn
+	meters    map[string]*UsageMeter
 	plans     map[string]*PricePlan
 	schedules map[string]*Schedule
 	invoices  map[string]*Invoice
@@ -150,7 +151,7 @@ func (o *Organization) clear() {
 	o.customers, o.accounts, o.settings, o.targets = map[string]*Customer{}, map[string]*Account{}, map[string]*Setting{}, nil
 	o.plans, o.schedules, o.invoices = map[string]*PricePlan{}, map[string]*Schedule{}, map[string]*Invoice{}
 	o.payments, o.credits, o.wallets = map[string]*Payment{}, map[string]*Credit{}, map[string]*Wallet{}
-	o.addOns = map[string]*AddOn{}
+	o.addOns, o.meters = map[string]*AddOn{}, map[string]*UsageMeter{}
 	o.events, o.others = map[string]*Usage{}, map[string]*Other{}
 }
 
