@@ -16,6 +16,7 @@ import (
 	"tieline/db"
 	"tieline/graph/auth"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 )
 
 // Code is extensions.code of a top-level error. Clients switch on it: the list is the schema's.
@@ -88,6 +89,12 @@ func classify(err error, shown *gqlerror.Error) *Error {
 	}
 	if input, ok := errors.AsType[*model.InputError](err); ok {
 		return fail(BadUserInput, input.Error())
+	}
+	if problems, ok := errors.AsType[flow.Problems](err); ok && len(problems) > 0 {
+		if problems[0].Code == flow.CodeUnavailable {
+			return fail(Unavailable, problems[0].Message)
+		}
+		return fail(BadUserInput, problems[0].Message)
 	}
 	if number, ok := errors.AsType[*graphql.NumberOverflowError](err); ok {
 		if n := len(shown.Path); n > 0 {

@@ -35,6 +35,9 @@ var queries = []golden{
 	{name: "connection", vars: vars("id", "$connection.stripe")},
 	{name: "connections"},
 	{name: "connections.filtered", vars: vars("filter", vars("app", "stripe", "state", "ACTIVE"))},
+	{name: "field_options", vars: vars("connectionId", "$connection.stripe", "action", "customer.update", "field", "customer_id", "search", "E", "first", 2)},
+	{name: "field_options.searched", vars: vars("connectionId", "$connection.togai", "action", "account.get", "field", "account_id", "search", "beta")},
+	{name: "field_options.unknown", vars: vars("connectionId", "$connection.togai", "action", "account.get", "field", "name")},
 	{name: "flow", vars: vars("id", "$flow.in")},
 	{name: "flows"},
 	{name: "flows.outbound", vars: vars("filter", vars("kind", "SHIPPED", "direction", "OUTBOUND"))},
@@ -97,6 +100,12 @@ var mutations = []golden{
 	{name: "retry_run.over", vars: input("id", "$run.in")},
 	{name: "release_event", vars: input("id", "$event.failed")},
 	{name: "release_event.not_held", vars: input("id", "$event.in")},
+	{name: "create_connection.narrow", vars: input("app", "stripe", "name", "May not read checkouts", "credentials", vars("api_key", "$narrow")),
+		keep: map[string]string{"narrow.connection": "createConnection.connection.id"}},
+	{name: "create_flow_link.narrow", vars: input("flowId", "$flow.in", "name", "May not", "connections", []any{
+		vars("key", "trigger", "connectionId", "$narrow.connection"), vars("key", "account", "connectionId", "$connection.togai"), vars("key", "note", "connectionId", "$narrow.connection"),
+	}), keep: map[string]string{"narrow.link": "createFlowLink.flowLink.id"}},
+	{name: "enable_flow_link.lacking", vars: input("id", "$narrow.link")},
 }
 
 func vars(pairs ...any) map[string]any {
@@ -116,7 +125,7 @@ func TestGolden(t *testing.T) {
 	}
 	s := newSite(t, openCounted(t), "Acme")
 	s.fill()
-	s.at["key"] = s.stripe.Key()
+	s.at["key"], s.at["narrow"] = s.stripe.Key(), s.stripe.First().RestrictedKey("rak_checkout_session_read")
 	for _, g := range queries {
 		t.Run(g.name, func(t *testing.T) { s.golden(t, g, 3) })
 	}

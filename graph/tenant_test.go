@@ -20,6 +20,7 @@ var ofOthers = []struct {
 	document  string
 }{
 	{"connection", "connection.stripe", `{ connection(id: "$") { id } }`},
+	{"fieldOptions", "connection.stripe", `{ fieldOptions(connectionId: "$", action: "customer.update", field: "customer_id") { nodes { id } } }`},
 	{"flow", "flow.in", `{ flow(id: "$") { id } }`},
 	{"flowLink", "link.in", `{ flowLink(id: "$") { id } }`},
 	{"event", "event.in", `{ event(id: "$") { id } }`},

@@ -329,6 +329,29 @@ func fieldContext_Action_sampleInput(_ context.Context, ec *executionContext, fi
 	return graphql.NewScalarFieldContext("Action", field, false, false, errors.New("field of type JSON does not have child fields"))
 }
 
+func _Action_optionFields(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Action) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_Action_optionFields(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OptionFields, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return marshalNString2ᚕstringᚄ(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_Action_optionFields(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Action", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
 func _App_id(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.App) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1043,6 +1066,29 @@ func fieldContext_FormField_choices(_ context.Context, ec *executionContext, fie
 	return fc, nil
 }
 
+func _FormField_hasOptions(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FormField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FormField_hasOptions(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.HasOptions, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return marshalNBoolean2bool(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_FormField_hasOptions(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FormField", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
 func _Trigger_id(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Trigger) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1335,6 +1381,11 @@ func _Action(ctx context.Context, ec *executionContext, sel ast.SelectionSet, ob
 			}
 		case "sampleInput":
 			out.Values[i] = _Action_sampleInput(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "optionFields":
+			out.Values[i] = _Action_optionFields(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -1668,6 +1719,11 @@ func _FormField(ctx context.Context, ec *executionContext, sel ast.SelectionSet,
 			}
 		case "choices":
 			out.Values[i] = _FormField_choices(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "hasOptions":
+			out.Values[i] = _FormField_hasOptions(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}

@@ -315,6 +315,8 @@ type FormField {
   required: Boolean!
   """The values to choose from; empty when any text will do."""
   choices: [FormChoice!]!
+  """Whether ` + "`" + `fieldOptions` + "`" + ` offers values for it, once the connection is there."""
+  hasOptions: Boolean!
 }
 
 """One value of a drop-down."""
@@ -373,6 +375,8 @@ type Action {
   outputSchema: JSON!
   """An example of an input."""
   sampleInput: JSON!
+  """The fields of the input for which ` + "`" + `fieldOptions` + "`" + ` offers values, by their paths, for instance line_items.price_id."""
+  optionFields: [String!]!
 }
 
 """A page of apps."""
@@ -1174,6 +1178,59 @@ type ReleaseEventPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../../schema/field_option.graphql", Input: `"""A value that a field may have: a record at the vendor."""
+type FieldOption {
+  """Stable, for client caches."""
+  id: ID!
+  """What to put into the field."""
+  value: String!
+  """What the record is called."""
+  label: String!
+  """What tells it from others of its name; null when nothing does."""
+  detail: String
+}
+
+"""A page of the values that a field may have."""
+type FieldOptionConnection {
+  """The options with their cursors."""
+  edges: [FieldOptionEdge!]!
+  """The options alone."""
+  nodes: [FieldOption!]!
+  """Where the page begins and ends."""
+  pageInfo: PageInfo!
+}
+
+"""An option in a list."""
+type FieldOptionEdge {
+  """Position in the list, to page from."""
+  cursor: String!
+  """The option."""
+  node: FieldOption!
+}
+
+extend type Query {
+  """
+  Fills a drop-down: the values that a field of a step's input, or of a connection's form, may have, read from the vendor
+  through a connection, in the vendor's order. Null when the connection does not exist. Where the vendor searches nothing
+  itself, some of its pages are looked through for each answer, so a page may be short, or empty, while
+  pageInfo.hasNextPage is true: go on with endCursor. What the vendor refuses is an error that says why.
+  """
+  fieldOptions(
+    """Id of the connection to read through."""
+    connectionId: ID!
+    """Key of the action whose input has the field, for instance invoice.create. Left out, the field is one of the connection's form."""
+    action: String
+    """Path of the field without places in lists, for instance line_items.price_id: one of Action.optionFields."""
+    field: String!
+    """What somebody typed: only values in whose value, label or detail it is, in upper or lower case."""
+    search: String
+    """Size of the page: 1 to 100, 20 when it is not given."""
+    first: Int
+    """Cursor after which the page begins, of the same field and search."""
+    after: String
+  ): FieldOptionConnection @scope(needs: READ)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/flow.graphql", Input: `"""
 A definition of the form: if this happens, then do that. It does nothing until a flow link binds it to connections.
 """
@@ -1432,6 +1489,8 @@ extend type Mutation {
   """
   Lets new events start runs. What its trigger's app holds already is no news, and starts none: it is read first, where
   only reading can tell, which may take a while. All its connections must be ACTIVE, else it answers WRONG_STATE.
+  Where credentials are known to lack what the trigger or a step needs, they are tried again, and what they still lack is a
+  FORBIDDEN for each permission, which says who needs it and how to grant it.
   """
   enableFlowLink(
     """Which flow link."""
@@ -1753,7 +1812,7 @@ type PageInfo {
   hasPreviousPage: Boolean!
   """Cursor of the first edge; null on an empty page."""
   startCursor: String
-  """Cursor of the last edge; null on an empty page."""
+  """Cursor of the last edge; null on an empty page. Where more follows, the next page begins here."""
   endCursor: String
 }
 
@@ -2378,6 +2437,8 @@ func childFields_Action(ctx context.Context, ec *executionContext, field graphql
 		return fieldContext_Action_outputSchema(ctx, ec, field)
 	case "sampleInput":
 		return fieldContext_Action_sampleInput(ctx, ec, field)
+	case "optionFields":
+		return fieldContext_Action_optionFields(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Action", field.Name)
 }
@@ -2846,6 +2907,42 @@ func childFields_EventOutcome(ctx context.Context, ec *executionContext, field g
 	return nil, fmt.Errorf("no field named %q was found under type EventOutcome", field.Name)
 }
 
+func childFields_FieldOption(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_FieldOption_id(ctx, ec, field)
+	case "value":
+		return fieldContext_FieldOption_value(ctx, ec, field)
+	case "label":
+		return fieldContext_FieldOption_label(ctx, ec, field)
+	case "detail":
+		return fieldContext_FieldOption_detail(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FieldOption", field.Name)
+}
+
+func childFields_FieldOptionConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return fieldContext_FieldOptionConnection_edges(ctx, ec, field)
+	case "nodes":
+		return fieldContext_FieldOptionConnection_nodes(ctx, ec, field)
+	case "pageInfo":
+		return fieldContext_FieldOptionConnection_pageInfo(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FieldOptionConnection", field.Name)
+}
+
+func childFields_FieldOptionEdge(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return fieldContext_FieldOptionEdge_cursor(ctx, ec, field)
+	case "node":
+		return fieldContext_FieldOptionEdge_node(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FieldOptionEdge", field.Name)
+}
+
 func childFields_Flow(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3026,6 +3123,8 @@ func childFields_FormField(ctx context.Context, ec *executionContext, field grap
 		return fieldContext_FormField_required(ctx, ec, field)
 	case "choices":
 		return fieldContext_FormField_choices(ctx, ec, field)
+	case "hasOptions":
+		return fieldContext_FormField_hasOptions(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FormField", field.Name)
 }

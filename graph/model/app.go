@@ -1,6 +1,9 @@
 package model
 
 import (
+	"maps"
+	"slices"
+
 	"tieline/connectors"
 )
 
@@ -38,6 +41,7 @@ func NewApps(r *connectors.Registry) *Apps {
 			app.Actions = append(app.Actions, &Action{
 				ID: part("act", c.Key, x.Key), Key: x.Key, App: app, Name: x.Name, Description: x.Description, Help: text(x.Help), Entity: x.Entity,
 				ReadOnly: x.Reads, InputSchema: x.Input.JSON(), OutputSchema: x.Output.JSON(), SampleInput: x.Sample,
+				OptionFields: append([]string{}, slices.Sorted(maps.Keys(x.Options))...),
 			})
 			a.actions[[2]string{c.Key, x.Key}] = app.Actions[len(app.Actions)-1]
 		}
@@ -69,10 +73,15 @@ func (a *Apps) Action(app, key string) *Action { return a.actions[[2]string{app,
 func formField(app string, f connectors.Field) *FormField {
 	out := &FormField{
 		ID: part("fld", app, f.Key), Key: f.Key, Label: f.Label, Help: f.Help, Placeholder: text(f.Placeholder),
-		Secret: f.Secret, Required: !f.Optional, Choices: make([]*FormChoice, len(f.Choices)),
+		Secret: f.Secret, Required: !f.Optional, Choices: make([]*FormChoice, len(f.Choices)), HasOptions: f.Options != nil,
 	}
 	for i, c := range f.Choices {
 		out.Choices[i] = &FormChoice{ID: part("chc", app, f.Key, c.Value), Value: c.Value, Label: c.Label}
 	}
 	return out
+}
+
+// NewFieldOption is one value that a field may have.
+func NewFieldOption(connection, action, field string, o connectors.Option) *FieldOption {
+	return &FieldOption{ID: part("opt", connection, action, field, o.Value), Value: o.Value, Label: o.Label, Detail: text(o.Detail)}
 }

@@ -44,6 +44,8 @@ type Action struct {
 	OutputSchema json.RawMessage `json:"outputSchema"`
 	// An example of an input.
 	SampleInput json.RawMessage `json:"sampleInput"`
+	// The fields of the input for which `fieldOptions` offers values, by their paths, for instance line_items.price_id.
+	OptionFields []string `json:"optionFields"`
 }
 
 // A token for scripts and services. Send it as `Authorization: Bearer tl_…`. Only its hash is kept.
@@ -454,6 +456,18 @@ type EventOutcome struct {
 	Row    db.EventOutcome `json:"-"`
 }
 
+// A value that a field may have: a record at the vendor.
+type FieldOption struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// What to put into the field.
+	Value string `json:"value"`
+	// What the record is called.
+	Label string `json:"label"`
+	// What tells it from others of its name; null when nothing does.
+	Detail *string `json:"detail,omitempty"`
+}
+
 // A definition of the form: if this happens, then do that. It does nothing until a flow link binds it to connections.
 type Flow struct {
 	// Opaque id.
@@ -585,6 +599,8 @@ type FormField struct {
 	Required bool `json:"required"`
 	// The values to choose from; empty when any text will do.
 	Choices []*FormChoice `json:"choices"`
+	// Whether `fieldOptions` offers values for it, once the connection is there.
+	HasOptions bool `json:"hasOptions"`
 }
 
 // One record's identity in several systems: the customer that is cus_9s6XKzkNRiz8i3 in Stripe and acme in Togai.
@@ -647,7 +663,7 @@ type PageInfo struct {
 	HasPreviousPage bool `json:"hasPreviousPage"`
 	// Cursor of the first edge; null on an empty page.
 	StartCursor *string `json:"startCursor,omitempty"`
-	// Cursor of the last edge; null on an empty page.
+	// Cursor of the last edge; null on an empty page. Where more follows, the next page begins here.
 	EndCursor *string `json:"endCursor,omitempty"`
 }
 

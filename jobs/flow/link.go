@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -165,7 +166,7 @@ func (b bound) each(judge func(c db.Connection, roles string) Problems) (bad Pro
 	return bad
 }
 
-// EnableLink switches a link on. What its trigger's app holds already is read first, where only reading can tell it
+// EnableLink switches a link on, unless the credentials of its connections are known to lack what it needs. What its trigger's app holds already is read first, where only reading can tell it
 // from news, so that a link acts on what comes after it was enabled.
 func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commit Commit) (db.FlowLink, error) {
 	link, err := db.GetFlowLink(ctx, e.DB, org, id)
@@ -181,6 +182,9 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commi
 	}
 	if bad := use.broken(); len(bad) > 0 {
 		return link, bad
+	}
+	if bad, err := e.lacking(ctx, link, use); err != nil || len(bad) > 0 {
+		return link, cmp.Or(err, bad.or())
 	}
 	ids, conns := use.ids(), use.conns
 	if err := e.catchUp(ctx, conns[link.TriggerConnectionID], link.Trigger, door); err != nil {
