@@ -18,10 +18,12 @@ func TestListsCostTheSame(t *testing.T) {
 	s := newSite(t, openCounted(t), "Acme")
 	s.fill()
 	s.graph.wait = 80 * time.Millisecond // these documents are larger than any console's
-	lists := map[string]string{}
+	lists, of := map[string]string{}, map[string]string{
+		"fieldOptions": fmt.Sprintf(`connectionId: %q, action: "customer.update", field: "customer_id", `, s.at["connection.stripe"]),
+	}
 	for _, f := range executable(nil).Schema().Query.Fields {
 		if strings.HasSuffix(f.Type.Name(), "Connection") {
-			lists[f.Name] = "{ " + f.Name + "(first: 40) { edges { node { " + everything(f.Type.Name()) + " } } } }"
+			lists[f.Name] = "{ " + f.Name + "(" + of[f.Name] + "first: 40) { edges { node { " + everything(f.Type.Name()) + " } } } }"
 		}
 	}
 	grow := func(from, to int) {
