@@ -1,57 +1,16 @@
 package stripe
 
 import (
-	"bufio"
-	"maps"
 	"net/http"
-	"net/url"
-	"os"
-	"regexp"
-	"slices"
-	"strings"
 	"testing"
 
 	"tieline/connectors"
+	"tieline/connectors/conntest"
 	"tieline/connectors/sim"
 	"tieline/connectors/stripe/stripesim"
 )
 
-// fact is a call as Stripe's specification of 2023-10-16 has it: the parameters that it must have, and those of the
-// others that we send. * stands for one id in the path.
-type fact struct {
-	call           string
-	path           *regexp.Regexp
-	must, may      []string
-	used           bool
-	usedParameters map[string]bool
-}
-
-func facts(t *testing.T) []*fact {
-	t.Helper()
-	f, err := os.Open("testdata/calls.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var out []*fact
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		call, parameters, ok := strings.Cut(lines.Text(), "|")
-		if !ok || strings.HasPrefix(call, "#") {
-			continue
-		}
-		x := &fact{call: strings.TrimSpace(call), usedParameters: map[string]bool{}}
-		x.path = regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(x.call), `\*`, `[^/]+`) + "$")
-		for _, p := range strings.Fields(parameters) {
-			if name, must := strings.CutSuffix(p, "!"); must {
-				x.must = append(x.must, name)
-			} else {
-				x.may = append(x.may, p)
-			}
-		}
-		out = append(out, x)
-	}
-	return out
-}
+const factsFile = "testdata/facts.json"
 
 // everything does all that the connector can do, once, in one account.
 func everything(t *testing.T, a *stripesim.Account, open func() connectors.Conn) {
@@ -144,6 +103,25 @@ func everything(t *testing.T, a *stripesim.Account, open func() connectors.Conn)
 	ok(runFinalizeInvoice(t.Context(), d, FinalizeInvoiceInput{InvoiceID: void.InvoiceID}))
 	ok(runCloseInvoice(t.Context(), d, CloseInvoiceInput{InvoiceID: void.InvoiceID, Resolution: "void"}))
 
+	// What is offered for a field.
+	for _, offer := range []connectors.Offer{offerCustomers, offerPrices, offerInvoices(""), offerInvoices("draft")} {
+		for _, search := range []string{"", "acme"} {
+			ok(offer(t.Context(), c, search, ""))
+		}
+	}
+	for _, x := range []struct {
+		offer connectors.Offer
+		after string
+	}{{offerCustomers, made.CustomerID}, {offerPrices, product.Prices[0].PriceID}, {offerInvoices(""), draft.InvoiceID}} {
+		ok(x.offer(t.Context(), c, "", x.after))
+	}
+	for range pageSize + 1 { // so that what is found has another page
+		billed(t, a)
+	}
+	found, err := offerCustomers(t.Context(), c, "acme", "")
+	ok(nil, err)
+	ok(offerCustomers(t.Context(), c, "acme", found.After))
+
 	// A line whose answer was lost is looked for.
 	other.TogaiInvoiceID = "inv.4"
 	d = open()
@@ -154,57 +132,28 @@ func everything(t *testing.T, a *stripesim.Account, open func() connectors.Conn)
 	ok(runCreateInvoice(t.Context(), d, other))
 }
 
-// Every call is one that Stripe knows, with parameters that it knows, and none of those it needs is missing; and the
-// table holds nothing that we do not use.
-func TestCallsAreStripes(t *testing.T) {
-	t.Parallel()
+// recorded is all that the connector can do, and what the simulator answered.
+func recorded(t *testing.T) []conntest.Exchange {
+	t.Helper()
 	s := stripesim.New(t, stripesim.WithSearchLag(0))
 	a := s.Account()
+	var tape conntest.Tape
 	everything(t, a, func() connectors.Conn {
 		c, _ := connect(t, s, a.Key())
-		return c
+		return tape.Record(c)
 	})
-	known := facts(t)
-	for _, r := range s.Requests() {
-		i := slices.IndexFunc(known, func(f *fact) bool { return f.path.MatchString(r.Method + " " + r.Path) })
-		if i < 0 {
-			t.Errorf("unknown call: %s %s", r.Method, r.Path)
-			continue
-		}
-		f := known[i]
-		f.used = true
-		sent := r.Body
-		if r.Method == http.MethodGet {
-			sent = r.Query
-		}
-		form, err := url.ParseQuery(sent)
-		if err != nil {
-			t.Fatal(err)
-		}
-		top := map[string]bool{}
-		for name := range form {
-			name, _, _ = strings.Cut(name, "[")
-			top[name], f.usedParameters[name] = true, true
-		}
-		for _, name := range f.must {
-			if !top[name] {
-				t.Errorf("%s without %s", f.call, name)
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(top)) {
-			if !slices.Contains(f.must, name) && !slices.Contains(f.may, name) {
-				t.Errorf("%s with %s", f.call, name)
-			}
-		}
-		if r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") == "" {
-			t.Errorf("%s %s without a key", r.Method, r.Path)
-		}
-	}
-	for _, f := range known {
-		for _, name := range slices.Concat(f.must, f.may) {
-			if !f.used || !f.usedParameters[name] {
-				t.Errorf("%s %s is in the table, and never used", f.call, name)
-			}
+	return tape.Exchanges()
+}
+
+// Every call is one that Stripe knows, with parameters that it knows, and none of those it needs is missing; what the
+// simulator answers has what Stripe's answers have; and the table holds nothing that we do not use.
+func TestCallsAreStripes(t *testing.T) {
+	t.Parallel()
+	calls := recorded(t)
+	conntest.CheckFacts(t, conntest.Facts(t, factsFile), calls)
+	for _, x := range calls {
+		if x.Method == http.MethodPost && x.Header.Get("Idempotency-Key") == "" {
+			t.Errorf("%s %s without a key", x.Method, x.Path)
 		}
 	}
 }

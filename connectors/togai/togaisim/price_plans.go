@@ -84,7 +84,7 @@ func pricePlans(s *Sim) {
 		if err != nil {
 			return nil, err
 		}
-		return page[RateCard]{Data: slices.Clone(p.RateCards)}, nil
+		return page[RateCard]{Data: append([]RateCard{}, p.RateCards...)}, nil
 	})
 	s.handle("GET", "/price_plans", http.StatusOK, func(c *call) (any, error) { return list(c, c.oldPricePlans(), "type", "status", "status type") })
 	s.handle("POST", "/v2/price_plans/{id}/finalize", http.StatusOK, (*call).finalizePricePlan)

@@ -16,6 +16,7 @@ type Usage struct {
 		Status      string `json:"status"`
 		Description string `json:"statusDescription,omitempty"`
 	} `json:"ingestionStatus"`
+	Pipeline  struct{}  `json:"eventPipelineInfo"` // what became of it in Togai; not ours to tell
 	CreatedAt time.Time `json:"createdAt"`
 
 	Sent int `json:"-"` // how often an event of this id arrived; only the first counts
