@@ -35,7 +35,7 @@ var queries = []golden{
 	{name: "connection", vars: vars("id", "$connection.stripe")},
 	{name: "connections"},
 	{name: "connections.filtered", vars: vars("filter", vars("app", "stripe", "state", "ACTIVE"))},
-	{name: "field_options", vars: vars("connectionId", "$connection.stripe", "action", "customer.update", "field", "customer_id", "search", "E", "first", 2)},
+	{name: "field_options", vars: vars("connectionId", "$connection.stripe", "action", "customer.update", "field", "customer_id", "search", "@", "first", 1)},
 	{name: "field_options.searched", vars: vars("connectionId", "$connection.togai", "action", "account.get", "field", "account_id", "search", "beta")},
 	{name: "field_options.unknown", vars: vars("connectionId", "$connection.togai", "action", "account.get", "field", "name")},
 	{name: "flow", vars: vars("id", "$flow.in")},
