@@ -413,8 +413,12 @@ func TestMigrateThenServe(t *testing.T) {
 			}
 		}
 		ask(t, at+"/graphql", token, "{ viewer { organization { name } } flows { nodes { key } } }", nil, &answer)
-		if answer.Data.Viewer.Organization.Name != "Acme" || len(answer.Data.Flows.Nodes) != 2 {
-			t.Errorf("%+v", answer)
+		seen := map[string]int{}
+		for _, f := range answer.Data.Flows.Nodes {
+			seen[f.Key]++
+		}
+		if answer.Data.Viewer.Organization.Name != "Acme" || seen["stripe.customers_in"] != 1 || len(seen) != len(answer.Data.Flows.Nodes) {
+			t.Errorf("%+v", answer) // both processes have shipped them, each flow once
 		}
 	}
 	for _, c := range two {
