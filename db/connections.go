@@ -97,22 +97,23 @@ func AnyConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, er
 	return c, found(err)
 }
 
+var openedConnections = `SELECT c.*, a.external_id AS account_external_id, a.mode AS account_mode, a.name AS account_name, a.created_at AS account_created_at
+	FROM ` + givenKeys.as("x", 1) + ` JOIN connections c ON c.org_id = x.org_id AND c.id = x.id JOIN vendor_accounts a ON a.org_id = c.org_id AND a.id = c.vendor_account_id`
+
 // OpenedConnections reads connections with their vendor accounts, deleted ones too.
-func OpenedConnections(ctx context.Context, tx Tx, org ID, ids []ID) (map[ID]Connection, error) {
+func OpenedConnections(ctx context.Context, tx Tx, keys ...Key) (map[Key]Connection, error) {
 	type row struct {
 		Connection
 		AccountExternalID, AccountMode, AccountName string
 		AccountCreatedAt                            time.Time
 	}
-	rows, err := manyIn[row](ctx, tx, `SELECT c.*, a.external_id AS account_external_id, a.mode AS account_mode, a.name AS account_name, a.created_at AS account_created_at
-		FROM connections c JOIN vendor_accounts a ON a.org_id = c.org_id AND a.id = c.vendor_account_id
-		WHERE c.org_id = $1 AND c.id = ANY($2::uuid[])`, org, ids)
-	out := make(map[ID]Connection, len(rows))
+	rows, err := manyIn[row](ctx, tx, openedConnections, givenKeys.arrays(keys)...)
+	out := make(map[Key]Connection, len(rows))
 	for _, r := range rows {
 		r.VendorAccount = &VendorAccount{
 			OrgID: r.OrgID, ID: r.VendorAccountID, App: r.App, ExternalID: r.AccountExternalID, Mode: r.AccountMode, Name: r.AccountName, CreatedAt: r.AccountCreatedAt,
 		}
-		out[r.ID] = r.Connection
+		out[Key{r.OrgID, r.ID}] = r.Connection
 	}
 	return out, err
 }
@@ -138,16 +139,17 @@ func HintOf(ctx context.Context, idb bun.IDB, org, account ID, field string) (st
 	return hint, err
 }
 
-// DrawCall takes the next call from a vendor account's budget (GCRA) and answers when it may start, by the database's
-// clock, with that clock's now. every is the time between calls, burst how many may come at once.
-func DrawCall(ctx context.Context, d *DB, org, account ID, every time.Duration, burst int) (start, now time.Time, err error) {
+// DrawCalls takes the next calls from a vendor account's budget (GCRA) and answers when the first may start, by the database's
+// clock, with that clock's now; the others follow it one by one. every is the time between calls, burst how many may come at
+// once.
+func DrawCalls(ctx context.Context, d *DB, org, account ID, every time.Duration, burst, calls int) (start, now time.Time, err error) {
 	type draw struct{ Start, Now time.Time }
 	// All who call the vendor take turns at this row, so none of them holds it until the disk has it: after a crash of the
 	// server the last draws may be forgotten, which costs a call that comes early.
 	got, err := one[draw](ctx, d.Pool, `WITH soon AS (SELECT set_config('synchronous_commit', 'off', true))
-		INSERT INTO budgets AS b (org_id, vendor_account_id, tat) SELECT $3, $4, clock_timestamp() + make_interval(secs => $1) FROM soon
-		ON CONFLICT (org_id, vendor_account_id) DO UPDATE SET tat = greatest(b.tat, clock_timestamp()) + make_interval(secs => $1)
-		RETURNING tat - make_interval(secs => $1 * $2::float8) AS start, clock_timestamp() AS now`, every.Seconds(), burst, org, account)
+		INSERT INTO budgets AS b (org_id, vendor_account_id, tat) SELECT $3, $4, clock_timestamp() + make_interval(secs => $1 * $5::float8) FROM soon
+		ON CONFLICT (org_id, vendor_account_id) DO UPDATE SET tat = greatest(b.tat, clock_timestamp()) + make_interval(secs => $1 * $5::float8)
+		RETURNING tat - make_interval(secs => $1 * ($2::float8 + $5::float8 - 1)) AS start, clock_timestamp() AS now`, every.Seconds(), burst, org, account, calls)
 	return got.Start, got.Now, err
 }
 

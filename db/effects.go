@@ -87,19 +87,48 @@ func SettleEffect(ctx context.Context, idb bun.IDB, e *Effect) error {
 	return err
 }
 
-// CreatorOf finds the CREATE of ours that made a record. With open, also one that is about to make it under this id,
-// which we chose.
-func CreatorOf(ctx context.Context, tx Tx, org, account ID, entity, id string, open bool) (Effect, error) {
-	return in[Effect](ctx, tx, `SELECT ef.* FROM mapping_slots ms JOIN effects ef ON ef.org_id = ms.org_id AND ef.id = ms.effect_id
-		WHERE ms.org_id = $1 AND ms.vendor_account_id = $2 AND ms.entity = $3 AND ef.kind = 'CREATE'
-			AND (ms.external_id = $4 OR ($5 AND ms.external_id IS NULL AND ms.own_id = $4)) LIMIT 1`, org, account, entity, id, open)
+// Seen is a record that an event reports as made.
+type Seen struct {
+	Record
+	Open bool // it may be one that a CREATE of ours is about to make under this id, which we chose
 }
 
-// WritesOn counts what was written lately about a mapping, up to most.
-func WritesOn(ctx context.Context, tx Tx, org, mapping ID, lately time.Duration, most int) (int, error) {
-	answer, err := in[struct{ N int }](ctx, tx, `SELECT count(*) AS n FROM (SELECT FROM effects WHERE org_id = $1 AND mapping_id = $2 AND id > $3 LIMIT $4) w`,
-		org, mapping, firstID(time.Now().Add(-lately)), most)
-	return answer.N, err
+var (
+	givenSeen  = givenOf[Seen]("org_id", "vendor_account_id", "entity", "external_id", "open")
+	creatorsOf = `SELECT x.n AS place, ef.* FROM ` + givenSeen.as("x", 1) + ` CROSS JOIN LATERAL (
+		SELECT ef.* FROM mapping_slots ms JOIN effects ef ON ef.org_id = ms.org_id AND ef.id = ms.effect_id
+		WHERE ms.org_id = x.org_id AND ms.vendor_account_id = x.vendor_account_id AND ms.entity = x.entity AND ef.kind = 'CREATE'
+			AND (ms.external_id = x.external_id OR (x.open AND ms.external_id IS NULL AND ms.own_id = x.external_id)) LIMIT 1) ef`
+)
+
+// CreatorsOf finds the CREATEs of ours that made records, by the places of the records.
+func CreatorsOf(ctx context.Context, tx Tx, records ...Seen) (map[int]Effect, error) {
+	type row struct {
+		Effect
+		Place int
+	}
+	rows, err := manyIn[row](ctx, tx, creatorsOf, givenSeen.arrays(records)...)
+	out := make(map[int]Effect, len(rows))
+	for _, r := range rows {
+		out[r.Place-1] = r.Effect
+	}
+	return out, err
+}
+
+var writesOn = "SELECT x.id, (SELECT count(*) FROM (SELECT FROM effects e WHERE e.org_id = x.org_id AND e.mapping_id = x.id AND e.id > $1 LIMIT $2) w) AS writes FROM " + givenKeys.as("x", 3)
+
+// WritesOn counts by mapping what was written about it lately, up to most.
+func WritesOn(ctx context.Context, tx Tx, lately time.Duration, most int, mappings ...Key) (map[ID]int, error) {
+	type row struct {
+		ID     ID
+		Writes int
+	}
+	rows, err := manyIn[row](ctx, tx, writesOn, append([]any{firstID(time.Now().Add(-lately)), most}, givenKeys.arrays(mappings)...)...)
+	out := make(map[ID]int, len(rows))
+	for _, r := range rows {
+		out[r.ID] = r.Writes
+	}
+	return out, err
 }
 
 // EffectIn tells whether the run has an effect in one of these states.

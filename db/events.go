@@ -1,7 +1,9 @@
 package db
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -67,18 +69,32 @@ type Stored struct {
 	VendorAccountID ID
 }
 
-// LockEvent reads an event for the caller alone, until its transaction ends.
-func LockEvent(ctx context.Context, tx Tx, org, id ID) (Stored, error) {
-	return in[Stored](ctx, tx, `SELECT e.*, b.body, c.app, c.vendor_account_id FROM events e
-		JOIN connections c ON c.org_id = e.org_id AND c.id = e.connection_id
-		LEFT JOIN event_bodies b ON b.org_id = e.org_id AND b.event_id = e.id AND b.at = e.received_at
-		WHERE e.org_id = $1 AND e.id = $2 FOR NO KEY UPDATE OF e`, org, id)
+// Key names a row of an organization.
+type Key struct{ OrgID, ID ID }
+
+var givenKeys = givenOf[Key]("org_id", "id")
+
+var lockEvents = `SELECT e.*, b.body, c.app, c.vendor_account_id FROM ` + givenKeys.as("x", 1) + ` JOIN events e ON e.org_id = x.org_id AND e.id = x.id
+	JOIN connections c ON c.org_id = e.org_id AND c.id = e.connection_id
+	LEFT JOIN event_bodies b ON b.org_id = e.org_id AND b.event_id = e.id AND b.at = e.received_at
+	ORDER BY x.n FOR NO KEY UPDATE OF e`
+
+// LockEvents reads events for the caller alone, until its transaction ends. They are locked by id, as everybody must who
+// takes several.
+func LockEvents(ctx context.Context, tx Tx, keys ...Key) ([]Stored, error) {
+	slices.SortFunc(keys, func(a, b Key) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return manyIn[Stored](ctx, tx, lockEvents, givenKeys.arrays(keys)...)
 }
 
-// EventDispatched notes what an event turned out to be, and that its runs are made.
-func EventDispatched(ctx context.Context, tx Tx, e Event) error {
-	return run(ctx, tx, `UPDATE events SET entity = $3, record_id = $4, record_name = $5, echo_of = $6, dispatched_at = now(), due_at = NULL
-		WHERE org_id = $1 AND id = $2`, e.OrgID, e.ID, e.Entity, e.RecordID, e.RecordName, orNull(e.EchoOf))
+var (
+	givenEvents      = givenOf[Event]("org_id", "id", "entity", "record_id", "record_name", "echo_of")
+	eventsDispatched = "UPDATE events e SET entity = x.entity, record_id = x.record_id, record_name = x.record_name, echo_of = x.echo_of, dispatched_at = now(), due_at = NULL FROM " +
+		givenEvents.as("x", 1) + " WHERE e.org_id = x.org_id AND e.id = x.id"
+)
+
+// EventsDispatched notes what events turned out to be, and that their runs are made.
+func EventsDispatched(ctx context.Context, tx Tx, events ...Event) error {
+	return run(ctx, tx, eventsDispatched, givenEvents.arrays(events)...)
 }
 
 // ReleaseEvent lets an event that was held go: it is to be dispatched again. ErrNotFound when no link holds it.

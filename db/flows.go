@@ -108,15 +108,36 @@ type BoundLink struct {
 	Connections map[string]ID // by step
 }
 
-// EnabledLinks are the links that an event of this trigger concerns, in a fixed order; only one when only is given.
-func EnabledLinks(ctx context.Context, tx Tx, org, connection ID, trigger string, only ID) ([]BoundLink, error) {
-	return manyIn[BoundLink](ctx, tx, `SELECT l.*, v.id AS version_id,
+// Listener is what links listen to: a trigger of a connection, or one link alone.
+type Listener struct {
+	OrgID, ConnectionID ID
+	Trigger             string
+	FlowLinkID          ID `bun:",nullzero"`
+}
+
+var (
+	givenListeners = givenOf[Listener]("org_id", "connection_id", "trigger", "flow_link_id")
+	enabledLinks   = `SELECT x.n AS place, l.*, v.id AS version_id,
 			(SELECT jsonb_object_agg(s.step, s.connection_id) FROM flow_link_steps s WHERE s.org_id = l.org_id AND s.flow_link_id = l.id) AS connections
-		FROM flow_links l CROSS JOIN LATERAL (
-			SELECT id FROM flow_versions v WHERE v.org_id = l.org_id AND v.flow_id = l.flow_id ORDER BY number DESC LIMIT 1) v
-		WHERE l.org_id = $1 AND l.trigger_connection_id = $2 AND l.trigger = $3 AND l.deleted_at IS NULL
-			AND CASE WHEN $4::uuid IS NULL THEN l.enabled ELSE l.id = $4 END
-		ORDER BY l.id`, org, connection, trigger, orNull(only))
+		FROM ` + givenListeners.as("x", 1) + ` JOIN flow_links l ON l.org_id = x.org_id AND l.trigger_connection_id = x.connection_id AND l.trigger = x.trigger AND l.deleted_at IS NULL
+			AND CASE WHEN x.flow_link_id IS NULL THEN l.enabled ELSE l.id = x.flow_link_id END
+		CROSS JOIN LATERAL (SELECT id FROM flow_versions v WHERE v.org_id = l.org_id AND v.flow_id = l.flow_id ORDER BY number DESC LIMIT 1) v
+		ORDER BY l.id`
+)
+
+// EnabledLinks are the links that listen, in a fixed order. Give it each listener once.
+func EnabledLinks(ctx context.Context, tx Tx, listeners ...Listener) (map[Listener][]BoundLink, error) {
+	type row struct {
+		BoundLink
+		Place int
+	}
+	rows, err := manyIn[row](ctx, tx, enabledLinks, givenListeners.arrays(listeners)...)
+	out := make(map[Listener][]BoundLink, len(listeners))
+	for _, r := range rows {
+		l := listeners[r.Place-1]
+		out[l] = append(out[l], r.BoundLink)
+	}
+	return out, err
 }
 
 // FlowsOn are the keys of the flows that an enabled link starts by something of a vendor account.
@@ -145,13 +166,28 @@ func GetFlowLinkAny(ctx context.Context, idb bun.IDB, org, id ID) (FlowLink, err
 	return l, found(err)
 }
 
-// LinkOutcome notes a link's health after a run of it has ended. It writes only what changes, to ten seconds, so that
-// the runs of a busy link do not queue for its row.
-func LinkOutcome(ctx context.Context, tx Tx, org, id ID, failed bool) error {
-	return run(ctx, tx, `UPDATE flow_links SET
-			last_success_at = CASE WHEN $3 THEN last_success_at ELSE now() END, failing_since = CASE WHEN $3 THEN now() END
-		WHERE org_id = $1 AND id = $2 AND CASE WHEN $3 THEN failing_since IS NULL
-			ELSE failing_since IS NOT NULL OR last_success_at IS NULL OR last_success_at < now() - interval '10 seconds' END`, org, id, failed)
+// LinkRan says how a run of a link ended.
+type LinkRan struct {
+	OrgID, FlowLinkID ID
+	Failed            bool
+}
+
+var (
+	givenRan     = givenOf[LinkRan]("org_id", "flow_link_id", "failed")
+	linkOutcomes = `WITH due AS (
+			SELECT l.org_id, l.id, x.failed FROM (SELECT org_id, flow_link_id, bool_or(failed) AS failed FROM ` + givenRan.as("x", 1) + ` GROUP BY 1, 2) x
+			JOIN flow_links l ON l.org_id = x.org_id AND l.id = x.flow_link_id
+			WHERE CASE WHEN x.failed THEN l.failing_since IS NULL
+				ELSE l.failing_since IS NOT NULL OR l.last_success_at IS NULL OR l.last_success_at < now() - interval '10 seconds' END
+			ORDER BY l.org_id, l.id FOR NO KEY UPDATE OF l)
+		UPDATE flow_links l SET last_success_at = CASE WHEN d.failed THEN last_success_at ELSE now() END, failing_since = CASE WHEN d.failed THEN now() END
+		FROM due d WHERE l.org_id = d.org_id AND l.id = d.id`
+)
+
+// LinkOutcomes notes links' health after runs of them have ended. It writes only what changes, to ten seconds, so that the
+// runs of a busy link do not queue for its row.
+func LinkOutcomes(ctx context.Context, tx Tx, ran ...LinkRan) error {
+	return run(ctx, tx, linkOutcomes, givenRan.arrays(ran)...)
 }
 
 // AddFlowLink inserts a link with its steps' connections.

@@ -1,9 +1,12 @@
 package db
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -51,28 +54,78 @@ func SlotByExternalID(ctx context.Context, idb bun.IDB, org, account ID, entity,
 	return s, found(err)
 }
 
-// MapRecord answers the mapping of a record, and makes one with its slot when it has none. Whoever comes second gets the
-// winner's. s says which record and where it was seen.
-func MapRecord(ctx context.Context, tx Tx, s Slot) (mapping ID, isNew bool, err error) {
-	for {
-		id := NewID()
-		slot, err := in[Slot](ctx, tx, `WITH have AS (
-				SELECT mapping_id FROM mapping_slots WHERE org_id = $1 AND vendor_account_id = $2 AND entity = $3 AND external_id = $4),
-			made AS (
-				INSERT INTO mappings (org_id, id, entity, name) SELECT $1, $5, $3, $6 WHERE NOT EXISTS (SELECT FROM have) RETURNING id),
-			filled AS (
-				INSERT INTO mapping_slots (org_id, mapping_id, vendor_account_id, entity, external_id, name, event_id, filled_at)
-				SELECT $1, id, $2, $3, $4, $6, $7, now() FROM made ON CONFLICT DO NOTHING RETURNING mapping_id)
-			SELECT mapping_id FROM have UNION ALL SELECT mapping_id FROM filled`,
-			s.OrgID, s.VendorAccountID, s.Entity, s.ExternalID, id, s.Name, orNull(s.EventID))
-		if !errors.Is(err, ErrNotFound) {
-			return slot.MappingID, slot.MappingID == id, err
-		}
-		// Somebody else was first: their row shows now that we have waited for it.
-		if err := run(ctx, tx, "DELETE FROM mappings WHERE org_id = $1 AND id = $2", s.OrgID, id); err != nil {
-			return ID{}, false, err
-		}
+// Record is a record as a vendor account knows it.
+type Record struct {
+	OrgID, VendorAccountID ID
+	Entity, ExternalID     string
+}
+
+// Record is the record that a slot holds.
+func (s Slot) Record() Record { return Record{s.OrgID, s.VendorAccountID, s.Entity, s.ExternalID} }
+
+// Mapped is the mapping of a record.
+type Mapped struct {
+	ID  ID
+	New bool // it was made just now
+}
+
+var (
+	givenRecords = givenOf[Slot]("org_id", "mapping_id", "vendor_account_id", "entity", "external_id", "name", "event_id")
+	mapRecords   = `WITH have AS (
+			SELECT x.*, (SELECT s.mapping_id FROM mapping_slots s WHERE s.org_id = x.org_id AND s.vendor_account_id = x.vendor_account_id AND s.entity = x.entity
+				AND s.external_id = x.external_id) AS known FROM ` + givenRecords.as("x", 1) + `),
+		made AS (
+			INSERT INTO mappings (org_id, id, entity, name) SELECT org_id, mapping_id, entity, name FROM have WHERE known IS NULL),
+		filled AS (
+			INSERT INTO mapping_slots (org_id, mapping_id, vendor_account_id, entity, external_id, name, event_id, filled_at)
+			SELECT org_id, mapping_id, vendor_account_id, entity, external_id, name, event_id, now() FROM have WHERE known IS NULL ORDER BY n
+			ON CONFLICT DO NOTHING RETURNING mapping_id)
+		SELECT org_id, vendor_account_id, entity, external_id, mapping_id, known, known IS NULL AND mapping_id NOT IN (SELECT mapping_id FROM filled) AS lost FROM have`
+	givenMappings = givenOf[Mapping]("org_id", "id")
+	dropMappings  = "DELETE FROM mappings m USING " + givenMappings.as("x", 1) + " WHERE m.org_id = x.org_id AND m.id = x.id"
+)
+
+// MapRecords answers the mappings of records, and makes one with its slot for each that has none. Whoever comes second gets
+// the winner's. The slots say which records and where they were seen.
+func MapRecords(ctx context.Context, tx Tx, slots ...Slot) (map[Record]Mapped, error) {
+	type row struct {
+		Slot
+		Known ID
+		Lost  bool
 	}
+	out := make(map[Record]Mapped, len(slots))
+	slices.SortFunc(slots, func(a, b Slot) int { // or two who map several wait for each other
+		return cmp.Or(bytes.Compare(a.VendorAccountID[:], b.VendorAccountID[:]), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.ExternalID, b.ExternalID))
+	})
+	for len(slots) > 0 {
+		for i := range slots {
+			slots[i].MappingID = NewID()
+		}
+		rows, err := manyIn[row](ctx, tx, mapRecords, givenRecords.arrays(slots)...)
+		if err != nil {
+			return nil, err
+		}
+		lost := map[Record]bool{}
+		var made []Mapping
+		for _, r := range rows {
+			switch {
+			case r.Lost:
+				lost[r.Record()], made = true, append(made, Mapping{OrgID: r.OrgID, ID: r.MappingID})
+			case r.Known != ID{}:
+				out[r.Record()] = Mapped{r.Known, false}
+			default:
+				out[r.Record()] = Mapped{r.MappingID, true}
+			}
+		}
+		if len(lost) > 0 {
+			if err := run(ctx, tx, dropMappings, givenMappings.arrays(made)...); err != nil {
+				return nil, err
+			}
+		}
+		// Somebody else was first with these: their rows show now that we have waited for them.
+		slots = slices.DeleteFunc(slots, func(s Slot) bool { return !lost[s.Record()] })
+	}
+	return out, nil
 }
 
 // GetSlot reads a slot.

@@ -113,7 +113,7 @@ func TestPartitions(t *testing.T) {
 	if body, err := db.EventBody(t.Context(), d, waits.OrgID, waits.ID, waits.ReceivedAt); err != nil || string(body) != "body" {
 		t.Errorf("an event that was not dispatched yet has lost its body: %v", err)
 	}
-	if err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return db.EventDispatched(ctx, tx, waits) }); err != nil {
+	if err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return db.EventsDispatched(ctx, tx, waits) }); err != nil {
 		t.Fatal(err)
 	}
 	// Its day is past what is kept, so no partition is made for it again.

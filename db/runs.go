@@ -3,7 +3,8 @@ package db
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -153,18 +154,38 @@ func Tell(ctx context.Context, tx Tx, r Run, step *Step) error {
 	return err
 }
 
-// LockLane makes the caller the only one to change a lane's order until its transaction ends.
-func LockLane(ctx context.Context, tx Tx, link ID, lane string) error {
-	return run(ctx, tx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", link.String()+" "+lane)
+// Lane is where runs of a record happen one at a time, in order.
+type Lane struct {
+	OrgID, FlowLinkID ID
+	Lane              string
 }
 
-// LaneBusy tells whether a lane has a run that is not over. Call it under LockLane.
-func LaneBusy(ctx context.Context, tx Tx, org, link ID, lane string) (bool, error) {
-	answer, err := in[struct{ Busy bool }](ctx, tx, "SELECT EXISTS (SELECT FROM runs WHERE org_id = $1 AND flow_link_id = $2 AND lane = $3 AND ended_at IS NULL) AS busy", org, link, lane)
-	return answer.Busy, err
+var givenLanes = givenOf[Lane]("org_id", "flow_link_id", "lane")
+
+// LockLanes makes the caller the only one to change the order of lanes until its transaction ends.
+func LockLanes(ctx context.Context, tx Tx, lanes ...Lane) error {
+	keys := make([]string, len(lanes))
+	for i, l := range lanes {
+		keys[i] = l.FlowLinkID.String() + " " + l.Lane
+	}
+	slices.Sort(keys) // or two who take several wait for each other
+	return run(ctx, tx, "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest($1::text[]) AS key", slices.Compact(keys))
 }
 
-// PromoteLane queues the lane's next run, by vendor time. ErrNotFound when none waits, or one is live. Call it under LockLane.
+var busyLanes = "SELECT x.* FROM " + givenLanes.as("x", 1) + ` WHERE EXISTS (
+	SELECT FROM runs r WHERE r.org_id = x.org_id AND r.flow_link_id = x.flow_link_id AND r.lane = x.lane AND r.ended_at IS NULL OFFSET 0)`
+
+// BusyLanes answers those of the lanes that have a run that is not over. Call it under LockLanes.
+func BusyLanes(ctx context.Context, tx Tx, lanes ...Lane) (map[Lane]bool, error) {
+	busy, err := manyIn[Lane](ctx, tx, busyLanes, givenLanes.arrays(lanes)...)
+	out := make(map[Lane]bool, len(busy))
+	for _, l := range busy {
+		out[l] = true
+	}
+	return out, err
+}
+
+// PromoteLane queues the lane's next run, by vendor time. ErrNotFound when none waits, or one is live. Call it under LockLanes.
 func PromoteLane(ctx context.Context, tx Tx, org, link ID, lane string) (Run, error) {
 	return in[Run](ctx, tx, `UPDATE runs SET state = 'QUEUED', waiting_reason = NULL, version = version + 1, due_at = now() + interval '10 seconds'
 		WHERE org_id = $1 AND id = (SELECT id FROM runs WHERE org_id = $1 AND flow_link_id = $2 AND lane = $3 AND ended_at IS NULL
@@ -192,61 +213,64 @@ func SweepRuns(ctx context.Context, idb bun.IDB, limit int) ([]Run, error) {
 	return due, err
 }
 
-// StartRun makes a run with its steps, notes it as what became of its event at its link, and tells of it; false when the
-// same change has a run at this link already. With a lease it is the caller's. With last the event is dispatched by it.
-func StartRun(ctx context.Context, tx Tx, r *Run, steps []Step, lease time.Duration, last bool) (bool, error) {
-	type row struct {
-		Key             string    `json:"key"`
-		Position        int       `json:"position"`
-		App             string    `json:"app"`
-		Action          string    `json:"action"`
-		ConnectionID    ID        `json:"connection_id"`
-		VendorAccountID ID        `json:"vendor_account_id"`
-		State           string    `json:"state"`
-		Reason          string    `json:"reason"`
-		EndedAt         time.Time `json:"ended_at,omitzero"`
+// NewRun is a run to be made, with its steps.
+type NewRun struct {
+	*Run
+	Leased bool // it is the caller's at once
+	Steps  []Step
+}
+
+var (
+	givenRuns = givenOf[NewRun]("org_id", "id", "flow_id", "flow_version_id", "flow_link_id", "connection_id", "event_id", "event_at", "source", "business_key", "replay", "lane", "entity",
+		"record_id", "record_name", "vendor_at", "mapping_id", "state", "waiting_reason", "echo_of", "chain", "started_at", "ended_at", "leased")
+	givenNewSteps = givenOf[Step]("org_id", "run_id", "key", "position", "app", "action", "connection_id", "vendor_account_id", "state", "reason", "ended_at")
+)
+
+var startRuns = fmt.Sprintf(`WITH made AS (
+		INSERT INTO runs (org_id, id, flow_id, flow_version_id, flow_link_id, connection_id, event_id, event_at, source, business_key, replay, lane, entity, record_id,
+			record_name, vendor_at, mapping_id, state, waiting_reason, echo_of, chain, started_at, ended_at, fence, lease_until, due_at)
+		SELECT org_id, id, flow_id, flow_version_id, flow_link_id, connection_id, event_id, event_at, source, business_key, replay, lane, entity, record_id,
+			record_name, vendor_at, mapping_id, state, waiting_reason, echo_of, chain::uuid[], started_at, ended_at,
+			CASE WHEN leased THEN 1 ELSE 0 END, CASE WHEN leased THEN clock_timestamp() + make_interval(secs => $1) END,
+			CASE WHEN leased THEN clock_timestamp() + make_interval(secs => $1) WHEN state = 'QUEUED' THEN now() + interval '10 seconds' END
+		FROM %s
+		ON CONFLICT (org_id, flow_link_id, business_key, replay) DO NOTHING
+		RETURNING org_id, id, flow_id, flow_link_id, connection_id, event_id, source, version, state, waiting_reason, fence, lease_until, due_at, created_at),
+	stepped AS (
+		INSERT INTO steps (org_id, run_id, key, position, app, action, connection_id, vendor_account_id, state, reason, ended_at)
+		SELECT m.org_id, m.id, x.key, x.position, x.app, x.action, x.connection_id, x.vendor_account_id, x.state, x.reason, x.ended_at
+		FROM made m, %s WHERE m.org_id = x.org_id AND m.id = x.run_id),
+	noted AS (
+		INSERT INTO event_outcomes (org_id, event_id, flow_link_id, outcome, run_id)
+		SELECT org_id, event_id, flow_link_id, 'RUN', id FROM made
+		ON CONFLICT (org_id, event_id, flow_link_id) DO UPDATE SET outcome = 'RUN', reason = '', run_id = EXCLUDED.run_id WHERE event_outcomes.outcome = 'HELD'),
+	told AS (
+		INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason)
+		SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason FROM made)
+	SELECT id, version, fence, lease_until, due_at, created_at FROM made`, givenRuns.as("x", 2), givenNewSteps.as("x", 26))
+
+// StartRuns makes runs with their steps, notes them as what became of their events at their links, and tells of them. It
+// answers by id which it made: others' changes have a run at their link already.
+func StartRuns(ctx context.Context, tx Tx, lease time.Duration, runs []NewRun) (map[ID]bool, error) {
+	var steps []Step
+	for _, r := range runs {
+		steps = append(steps, r.Steps...)
 	}
-	rows := make([]row, len(steps))
-	for i, s := range steps {
-		rows[i] = row{s.Key, s.Position, s.App, s.Action, s.ConnectionID, s.VendorAccountID, s.State, s.Reason, s.EndedAt}
-	}
-	given, err := documents(rows)
+	rows, err := manyIn[Run](ctx, tx, startRuns, slices.Concat([]any{lease.Seconds()}, givenRuns.arrays(runs), givenNewSteps.arrays(steps))...)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	made, err := in[Run](ctx, tx, `WITH made AS (
-			INSERT INTO runs (org_id, id, flow_id, flow_version_id, flow_link_id, connection_id, event_id, event_at, source, business_key, replay, lane, entity, record_id,
-				record_name, vendor_at, mapping_id, state, waiting_reason, echo_of, chain, started_at, ended_at, fence, lease_until, due_at)
-			VALUES ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-				CASE WHEN $25::float8 > 0 THEN 1 ELSE 0 END, CASE WHEN $25 > 0 THEN clock_timestamp() + make_interval(secs => $25) END,
-				CASE WHEN $25 > 0 THEN clock_timestamp() + make_interval(secs => $25) WHEN $19 = 'QUEUED' THEN now() + interval '10 seconds' END)
-			ON CONFLICT (org_id, flow_link_id, business_key, replay) DO NOTHING RETURNING *),
-		stepped AS (
-			INSERT INTO steps (org_id, run_id, key, position, app, action, connection_id, vendor_account_id, state, reason, ended_at)
-			SELECT m.org_id, m.id, x.key, x.position, x.app, x.action, x.connection_id, x.vendor_account_id, x.state, x.reason, x.ended_at
-			FROM made m, jsonb_to_recordset($1::jsonb) AS x (key text, position int, app text, action text, connection_id uuid, vendor_account_id uuid,
-				state text, reason text, ended_at timestamptz)),
-		noted AS (
-			INSERT INTO event_outcomes (org_id, event_id, flow_link_id, outcome, run_id)
-			SELECT org_id, event_id, flow_link_id, 'RUN', id FROM made
-			ON CONFLICT (org_id, event_id, flow_link_id) DO UPDATE SET outcome = 'RUN', reason = '', run_id = EXCLUDED.run_id WHERE event_outcomes.outcome = 'HELD'),
-		told AS (
-			INSERT INTO changes (org_id, run_id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason)
-			SELECT org_id, id, flow_id, flow_link_id, connection_id, source, version, state, waiting_reason FROM made),
-		dispatched AS (
-			UPDATE events e SET entity = m.entity, record_id = m.record_id, record_name = m.record_name, echo_of = m.echo_of, dispatched_at = now(), due_at = NULL
-			FROM made m WHERE $26 AND e.org_id = m.org_id AND e.id = m.event_id)
-		SELECT * FROM made`, append(given,
-		r.OrgID, r.ID, r.FlowID, r.FlowVersionID, r.FlowLinkID, r.ConnectionID, r.EventID, r.EventAt, r.Source, r.BusinessKey, r.Replay, r.Lane, r.Entity, r.RecordID,
-		r.RecordName, r.VendorAt, orNull(r.MappingID), r.State, orNull(r.WaitingReason), orNull(r.EchoOf), r.Chain, orNull(r.StartedAt), orNull(r.EndedAt), lease.Seconds(), last)...)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
+	*tx.told = true
+	made, byID := make(map[ID]bool, len(rows)), make(map[ID]*Run, len(runs))
+	for _, r := range runs {
+		byID[r.ID] = r.Run
 	}
-	if err != nil {
-		return false, err
+	for _, m := range rows {
+		r := byID[m.ID]
+		made[m.ID] = true
+		r.Version, r.Fence, r.LeaseUntil, r.DueAt, r.CreatedAt = m.Version, m.Fence, m.LeaseUntil, m.DueAt, m.CreatedAt
 	}
-	*tx.told, *r = true, made
-	return true, nil
+	return made, nil
 }
 
 // RunOf names the first run that a link made for a change.

@@ -14,14 +14,15 @@ var _ schema.QueryAppender = Texts{}
 
 // AppendQuery implements schema.QueryAppender.
 func (t Texts) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
+	return gen.Dialect().AppendString(b, string(t.json())), nil
+}
+
+func (t Texts) json() []byte {
 	if t == nil {
 		t = Texts{}
 	}
-	raw, err := json.Marshal(t)
-	if err != nil {
-		return nil, err
-	}
-	return gen.Dialect().AppendString(b, string(WithoutNUL(raw))), nil
+	raw, _ := json.Marshal(map[string]string(t)) // of texts alone, which always can be
+	return WithoutNUL(raw)
 }
 
 // WithoutNUL replaces the one character of JSON that Postgres cannot keep, U+0000, by U+FFFD.

@@ -40,6 +40,17 @@ func (d *DB) InTxOpts(ctx context.Context, opts *sql.TxOptions, fn func(context.
 	return err
 }
 
+// InShared is InTx for what several do at once. All of its statements find their rows by keys, so they are planned once, for
+// tables of any size; and nobody waits for long for a lock that only one of them wants.
+func (d *DB) InShared(ctx context.Context, fn func(context.Context, Tx) error) error {
+	return d.InTx(ctx, func(ctx context.Context, tx Tx) error {
+		if err := run(ctx, tx, `SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true), set_config('lock_timeout', '2s', true)`); err != nil {
+			return err
+		}
+		return fn(ctx, tx)
+	})
+}
+
 // Savepoint runs fn so that its error undoes only what fn did. River makes none, and an error of its leaves the
 // transaction aborted, so what may fail and be forgiven goes in here.
 func (t Tx) Savepoint(ctx context.Context, fn func(context.Context, Tx) error) error {

@@ -276,7 +276,7 @@ func (s *site) work(ctx context.Context) (busy bool) {
 		leased, release := a.Hold(ctx)
 		next, err := s.engine.Advance(leased, a)
 		check(s.t, err)
-		check(s.t, s.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return s.engine.Finish(ctx, tx, a, next) }))
+		check(s.t, s.engine.Finish(ctx, a, next, nil))
 		release()
 	}
 	return busy

@@ -40,17 +40,23 @@ func (w *activate) Work(ctx context.Context, job *river.Job[activateArgs]) error
 	if err != nil || a == nil {
 		return err
 	}
-	return carry(ctx, w.engine, w.log, a, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
-		if errors.Is(err, rivertype.ErrNotFound) { // an operator deleted it
-			return nil
-		}
-		return err
+	return carry(ctx, w.engine, w.log, a, func(tctx context.Context, tx db.Tx) error {
+		// It wants the worker's context, whose end must not spoil what others have in the transaction.
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(tctx, cancel)()
+		return tx.Pgx(func(p pgx.Tx) error {
+			_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, p, job)
+			if errors.Is(err, rivertype.ErrNotFound) { // an operator deleted it
+				return nil
+			}
+			return err
+		})
 	})
 }
 
 // carry takes a leased run as far as it goes now. What done does is committed with where the run goes.
-func carry(ctx context.Context, e *flow.Engine, log *slog.Logger, a *flow.Activation, done func(context.Context, pgx.Tx) error) error {
+func carry(ctx context.Context, e *flow.Engine, log *slog.Logger, a *flow.Activation, done func(context.Context, db.Tx) error) error {
 	leased, release := a.Hold(ctx)
 	defer release()
 	next, err := e.Advance(leased, a)
@@ -69,17 +75,10 @@ func carry(ctx context.Context, e *flow.Engine, log *slog.Logger, a *flow.Activa
 }
 
 // finish commits where the run goes. What is known by now is worth keeping, so a process that stops still commits it.
-func finish(ctx context.Context, e *flow.Engine, a *flow.Activation, next flow.Next, done func(context.Context, pgx.Tx) error) error {
+func finish(ctx context.Context, e *flow.Engine, a *flow.Activation, next flow.Next, done func(context.Context, db.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
 	defer cancel()
-	return again(ctx, func() error {
-		return e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
-			if err := e.Finish(ctx, tx, a, next); err != nil || done == nil {
-				return err
-			}
-			return tx.Pgx(func(p pgx.Tx) error { return done(ctx, p) })
-		})
-	})
+	return again(ctx, func() error { return e.Finish(ctx, a, next, done) })
 }
 
 // again repeats a transaction that a deadlock or a serialization failure ended.

@@ -29,6 +29,7 @@ type Activation struct {
 	settled  []*db.Effect          // known to have happened, likewise
 	pacers   map[db.ID]*pacer      // by vendor account
 	broken   error                 // why the run can never go on
+	fresh    bool                  // its record's mapping was made with it: who else writes about it has done so since
 	stop     context.CancelCauseFunc
 }
 

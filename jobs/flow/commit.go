@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"tieline/connectors"
@@ -13,25 +12,13 @@ import (
 )
 
 // commit saves what is known now, while the run goes on.
-func (a *Activation) commit(ctx context.Context) error {
-	if err := a.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return a.save(ctx, tx, nil) }); err != nil {
-		return err
-	}
-	a.saved()
-	return nil
-}
+func (a *Activation) commit(ctx context.Context) error { return a.e.keep(ctx, &page{a: a}) }
 
-// save writes the steps that are done and the one at hand, if any, with what their effects left and the calls they made,
-// under the run's fence, and tells the feed. Call saved once the transaction is committed.
-func (a *Activation) save(ctx context.Context, tx db.Tx, s *db.Step) error {
-	steps := a.done
-	if s != nil {
-		steps = append(slices.Clip(steps), s)
-	}
-	return a.write(ctx, tx, &db.Progress{Run: &a.run, Steps: steps, Told: a.told(steps)})
+// Finish commits where the run goes: its state, what it left and the lane's next run. Whoever carried the run ends its
+// job with done, in the same transaction; nil: nothing. It may be called again when it failed.
+func (e *Engine) Finish(ctx context.Context, a *Activation, n Next, done func(context.Context, db.Tx) error) error {
+	return e.keep(ctx, &page{a: a, next: &n, done: done})
 }
-
-func (a *Activation) saved() { a.done, a.settled, a.attempts = nil, nil, nil }
 
 // told are the changes that steps tell of, while the run is as it was.
 func (a *Activation) told(steps []*db.Step) []db.Told {
@@ -42,33 +29,22 @@ func (a *Activation) told(steps []*db.Step) []db.Told {
 	return out
 }
 
-// write writes progress with what has piled up since the last time.
-func (a *Activation) write(ctx context.Context, tx db.Tx, p *db.Progress) error {
-	p.Attempts = a.attempts
-	err := db.SaveProgress(ctx, tx, p)
-	if errors.Is(err, db.ErrNotFound) {
-		return errFenced
-	}
-	if err != nil {
-		return err
-	}
-	for _, ef := range a.settled {
-		if err := a.e.confirm(ctx, tx, ef); err != nil {
+// confirm writes that effects happened, puts what they made into the slots they had claimed, and wakes who waited for them.
+func (e *Engine) confirm(ctx context.Context, tx db.Tx, effects ...*db.Effect) error {
+	rows, slots := make([]db.Effect, len(effects)), []db.Slot(nil)
+	for i, ef := range effects {
+		fills, err := slotsOf(ef)
+		if err != nil {
 			return err
 		}
+		rows[i], slots = *ef, append(slots, fills...)
 	}
-	return nil
-}
-
-// confirm writes that an effect happened, puts what it made into the slots it had claimed, and wakes who waited for them.
-func (e *Engine) confirm(ctx context.Context, tx db.Tx, ef *db.Effect) error {
-	slots, err := slotsOf(ef)
-	if err != nil {
-		return err
-	}
-	woken, err := db.ConfirmEffect(ctx, tx, ef, slots)
+	woken, err := db.ConfirmEffects(ctx, tx, rows, slots)
 	if errors.Is(err, db.ErrConflict) {
-		err = e.fillEach(ctx, tx, ef, slots)
+		err = nil
+		for _, ef := range effects {
+			err = errors.Join(err, e.fillEach(ctx, tx, ef))
+		}
 	}
 	if err != nil {
 		return err
@@ -97,7 +73,11 @@ func slotsOf(ef *db.Effect) ([]db.Slot, error) {
 }
 
 // fillEach fills slots one by one when not all can be, and marks the effect.
-func (e *Engine) fillEach(ctx context.Context, tx db.Tx, ef *db.Effect, slots []db.Slot) error {
+func (e *Engine) fillEach(ctx context.Context, tx db.Tx, ef *db.Effect) error {
+	slots, err := slotsOf(ef)
+	if err != nil || len(slots) == 0 {
+		return err
+	}
 	for _, s := range slots {
 		err := db.FillClaimed(ctx, tx, s)
 		if err == nil {
@@ -112,46 +92,13 @@ func (e *Engine) fillEach(ctx context.Context, tx db.Tx, ef *db.Effect, slots []
 			return err
 		}
 	}
-	return nil
+	return e.wakeDependents(ctx, tx, ef.OrgID, ef.MappingID)
 }
 
 // Yield gives a run back that could not be brought to a stop in order, as when the process stops: another worker takes
 // it up at once, not when the lease ends.
 func (e *Engine) Yield(ctx context.Context, a *Activation) error {
 	return db.YieldRun(ctx, e.DB, a.run.OrgID, a.run.ID, a.run.Fence)
-}
-
-// Finish commits where the run goes: its state, what it left and the lane's next run. Whoever carried the run ends its
-// job in the same transaction. It may be called again with a new transaction when one failed.
-func (e *Engine) Finish(ctx context.Context, tx db.Tx, a *Activation, n Next) error {
-	over := final(n.state)
-	if over {
-		if err := db.LockLane(ctx, tx, a.run.FlowLinkID, a.run.Lane); err != nil {
-			return err
-		}
-	} else {
-		if err := a.hold(ctx, tx); err != nil {
-			return err
-		}
-		var err error
-		if n, err = a.lookAgain(ctx, tx, n); err != nil {
-			return err
-		}
-	}
-	r := a.run
-	e.apply(&r, n)
-	last := db.Told{State: r.State, WaitingReason: r.WaitingReason, WakeAt: r.WakeAt}
-	if n.step != nil {
-		last.Step, last.StepState = n.step.Key, n.step.State
-	}
-	p := &db.Progress{Run: &r, Leaves: true, Steps: append(slices.Clip(a.done), a.changed(n)...), Told: append(a.told(a.done), last)}
-	if err := a.write(ctx, tx, p); err != nil {
-		return err
-	}
-	if !over {
-		return nil
-	}
-	return e.afterEnd(ctx, tx, r, p.Followed)
 }
 
 // lookAgain makes sure that what the run is about to wait for has not come meanwhile, when nobody would wake it again.
@@ -212,8 +159,7 @@ func (a *Activation) changed(n Next) []*db.Step {
 	return all
 }
 
-// afterEnd gives up what the run had only planned, notes the link's health, and promotes the lane's next run when followed
-// says that there may be one.
+// afterEnd gives up what the run had only planned, and promotes the lane's next run when followed says that there may be one.
 func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run, followed bool) error {
 	e.ended(r)
 	if r.State == Failed || r.State == Cancelled {
@@ -221,11 +167,6 @@ func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run, followed bool
 			return err
 		}
 		if err := e.wakeDependents(ctx, tx, r.OrgID, r.MappingID); err != nil {
-			return err
-		}
-	}
-	if r.State != Cancelled {
-		if err := db.LinkOutcome(ctx, tx, r.OrgID, r.FlowLinkID, r.State == Failed); err != nil {
 			return err
 		}
 	}

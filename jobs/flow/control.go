@@ -71,9 +71,12 @@ func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, er
 	}
 	busy := false
 	if final(r.State) {
-		if busy, err = db.LaneBusy(ctx, tx, org, r.FlowLinkID, r.Lane); err != nil {
+		lane := laneOf(r)
+		in, err := db.BusyLanes(ctx, tx, lane)
+		if err != nil {
 			return r, err
 		}
+		busy = in[lane]
 	}
 	r.State, r.WaitingReason, r.WakeAt, r.EndedAt, r.Error, r.ErrorKind = Queued, "", time.Time{}, time.Time{}, "", ""
 	r.DueAt = time.Now().Add(10 * time.Second)
@@ -133,8 +136,12 @@ func (e *Engine) lockInLane(ctx context.Context, tx db.Tx, org, id db.ID) (db.Ru
 	if err != nil {
 		return r, err
 	}
-	if err := db.LockLane(ctx, tx, r.FlowLinkID, r.Lane); err != nil {
+	if err := db.LockLanes(ctx, tx, laneOf(r)); err != nil {
 		return r, err
 	}
 	return db.LockRun(ctx, tx, org, id)
+}
+
+func laneOf(r db.Run) db.Lane {
+	return db.Lane{OrgID: r.OrgID, FlowLinkID: r.FlowLinkID, Lane: r.Lane}
 }

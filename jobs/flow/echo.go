@@ -9,36 +9,52 @@ import (
 	"tieline/db"
 )
 
-// cause finds the effect of ours that an event reports, or nil when it is news. An idempotency key, or the mark we leave
+// causes finds the effects of ours that events report; one that is news has none. An idempotency key, or the mark we leave
 // in a record, must be that of an effect; a record's creation must resolve, by its mapping or by the id we chose for it,
 // to the CREATE that made it. A prefix alone proves nothing: a staging copy may share the vendor account.
-func (e *Engine) cause(ctx context.Context, tx db.Tx, ev db.Stored, occ connectors.Occurrence) (*db.Effect, error) {
-	if ev.Source == FromHand || ev.Source == FromSchedule {
-		return nil, nil
+func (e *Engine) causes(ctx context.Context, tx db.Tx, all []*dispatching) error {
+	var made []db.Seen
+	var by []*dispatching
+	for _, d := range all {
+		if d.ev.Source == FromHand || d.ev.Source == FromSchedule {
+			continue
+		}
+		if err := d.marked(ctx, tx); err != nil {
+			return err
+		}
+		if c := d.occ.Cause; d.cause == nil && c.Creation {
+			// What names another cause, or lacks the mark that our writes leave, may be ours only when we know that we made it.
+			stranger := c.IdempotencyKey != "" || c.Mark != "" || c.Unmarked
+			made, by = append(made, db.Seen{Record: d.record(), Open: !stranger}), append(by, d)
+		}
 	}
-	for _, key := range []string{occ.Cause.IdempotencyKey, occ.Cause.Mark} {
+	if len(made) == 0 {
+		return nil
+	}
+	creators, err := db.CreatorsOf(ctx, tx, made...)
+	for i, ef := range creators {
+		by[i].cause = &ef
+	}
+	return err
+}
+
+// marked finds the effect whose key or mark an event bears.
+func (d *dispatching) marked(ctx context.Context, tx db.Tx) error {
+	for _, key := range []string{d.occ.Cause.IdempotencyKey, d.occ.Cause.Mark} {
 		id, ok := effectOfKey(key)
 		if !ok {
 			continue
 		}
-		ef, err := db.GetEffect(ctx, tx, ev.OrgID, id)
-		if err == nil && ef.VendorAccountID == ev.VendorAccountID {
-			return &ef, nil
+		ef, err := db.GetEffect(ctx, tx, d.ev.OrgID, id)
+		if err == nil && ef.VendorAccountID == d.ev.VendorAccountID {
+			d.cause = &ef
+			return nil
 		}
 		if err != nil && !errors.Is(err, db.ErrNotFound) {
-			return nil, err
+			return err
 		}
 	}
-	if !occ.Cause.Creation {
-		return nil, nil
-	}
-	// What names another cause, or lacks the mark that our writes leave, may be ours only when we know that we made it.
-	stranger := occ.Cause.IdempotencyKey != "" || occ.Cause.Mark != "" || occ.Cause.Unmarked
-	ef, err := db.CreatorOf(ctx, tx, ev.OrgID, ev.VendorAccountID, occ.Record.Entity, occ.Record.ID, !stranger)
-	if errors.Is(err, db.ErrNotFound) {
-		return nil, nil
-	}
-	return &ef, err
+	return nil
 }
 
 // confirmByEcho takes the vendor's own event for the answer that may have been lost: it confirms the effect, fills its

@@ -286,41 +286,31 @@ func (w *writer) Sending(ctx context.Context, r connectors.Request) (connectors.
 		w.ef.Request = box
 	}
 	w.ef.State = EffectSent
-	if err := w.j.e.DB.InTx(ctx, w.commit); err != nil {
+	p := &page{a: w.j.a, send: w}
+	if p.a != nil {
+		p.step = w.j.step
+		p.step.State, p.step.WaitingReason, p.step.WakeAt = Running, "", time.Time{}
+	}
+	if err := w.j.e.keep(ctx, p); err != nil {
 		w.ef.State, w.ef.Generation = w.was, w.generation
 		return r, err
 	}
 	w.ef.AbsentAt = time.Time{}
-	if w.j.a != nil {
-		w.j.a.saved()
+	if p.a != nil {
+		p.a.effects[w.ef.VendorAccountID.String()+w.ef.Key] = w.ef
 	}
 	w.sent = true
 	return r, nil
 }
 
-func (w *writer) commit(ctx context.Context, tx db.Tx) error {
-	a := w.j.a
-	if a != nil {
-		w.j.step.State, w.j.step.WaitingReason, w.j.step.WakeAt = Running, "", time.Time{}
-		if err := a.save(ctx, tx, w.j.step); err != nil {
-			return err
-		}
-		if a.run.State == Cancelling && w.was != EffectSent && w.was != EffectUnknown { // told just now
-			return errCancelled
-		}
+// claims are the slots that a new CREATE of a run takes before it is sent.
+func (w *writer) claims() []db.Slot {
+	if w.j.a == nil || w.in.Kind != connectors.CreateEffect {
+		return nil
 	}
-	var slots []db.Slot
-	if w.insert && a != nil && w.in.Kind == connectors.CreateEffect {
-		for _, s := range w.in.Slots {
-			slots = append(slots, db.Slot{MappingID: w.ef.MappingID, Entity: s.Entity, Role: s.Role, OwnID: s.ID, EventID: a.run.EventID})
-		}
+	slots := make([]db.Slot, len(w.in.Slots))
+	for i, s := range w.in.Slots {
+		slots[i] = db.Slot{MappingID: w.ef.MappingID, Entity: s.Entity, Role: s.Role, OwnID: s.ID, EventID: w.j.a.run.EventID}
 	}
-	err := db.SendEffect(ctx, tx, w.ef, w.j.app.Timeout, w.insert, slots)
-	if errors.Is(err, db.ErrNotFound) || errors.Is(err, db.ErrConflict) || db.IsUnique(err, "effects_key") {
-		return errClaimed
-	}
-	if err == nil && w.insert && a != nil {
-		a.effects[w.ef.VendorAccountID.String()+w.ef.Key] = w.ef
-	}
-	return err
+	return slots
 }

@@ -31,8 +31,11 @@ type Engine struct {
 	Observe   func(connectors.Call) // metrics; nil: none
 	Ended     func(state string)    // metrics: told of each run that ends; once more when its commit fails. nil: none
 
-	plans sync.Map // flow version id → *plan; versions never change
-	near  sync.Map // vendor account id → the flows that are on for it, a while ago
+	plans  sync.Map                     // flow version id → *plan; versions never change
+	near   sync.Map                     // vendor account id → the flows that are on for it, a while ago
+	events db.Desk[*dispatching, error] // where events that come together are dispatched
+	pages  db.Desk[*page, error]        // where runs that have something to say at the same moment say it
+	draws  db.Desk[draw, drawn]         // where calls are drawn from vendors' budgets
 }
 
 // Timing holds the engine's durations. Zero fields take DefaultTiming's.

@@ -214,7 +214,7 @@ func (w *world) carry(ctx context.Context, a *flow.Activation) {
 	defer release()
 	next, err := w.engine.Advance(leased, a)
 	if err == nil {
-		err = w.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error { return w.engine.Finish(ctx, tx, a, next) })
+		err = w.engine.Finish(ctx, a, next, nil)
 	}
 	if err != nil && ctx.Err() == nil {
 		w.t.Errorf("activation of %s: %v", a.Run().ID, err)

@@ -84,7 +84,7 @@ func (j *journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 	if err != nil {
 		return connectors.Ref{}, err
 	}
-	if ef == nil && in.Kind == connectors.CreateEffect && j.a != nil {
+	if ef == nil && in.Kind == connectors.CreateEffect && j.a != nil && !j.a.fresh {
 		ref, err := j.filled(ctx, in)
 		if err != nil || ref.Adopted {
 			return ref, err
@@ -137,6 +137,9 @@ func (j *journal) known(ctx context.Context, key string) (*db.Effect, error) {
 		}
 		if strings.HasPrefix(key, "set/") {
 			return nil, nil // of this run alone, and those are loaded
+		}
+		if j.a.fresh && strings.HasPrefix(key, "create/") {
+			return nil, nil // whoever came in between is met when it is claimed
 		}
 	}
 	ef, err := db.LiveEffect(ctx, j.e.DB, j.conn.OrgID, account, key)

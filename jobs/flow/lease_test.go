@@ -51,8 +51,8 @@ func TestFence(t *testing.T) {
 	next, err := w.engine.Advance(ctx, other)
 	must(t, err)
 	release()
-	must(t, w.db.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return w.engine.Finish(ctx, tx, other, next) }))
-	if err := w.db.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return w.engine.Finish(ctx, tx, zombie, next) }); !flow.Lost(err) {
+	must(t, w.engine.Finish(t.Context(), other, next, nil))
+	if err := w.engine.Finish(t.Context(), zombie, next, nil); !flow.Lost(err) {
 		t.Errorf("the zombie finished: %v", err)
 	}
 	w.whole(1)

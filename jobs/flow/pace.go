@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -67,7 +68,7 @@ func (p *pacer) draw(ctx context.Context) (time.Duration, error) {
 	start, now := p.reserved, time.Now()
 	if start.IsZero() {
 		var err error
-		if start, now, err = db.DrawCall(ctx, p.e.DB, p.account.OrgID, p.account.ID, p.every(), max(p.rate.Burst, 1)); err != nil {
+		if start, now, err = p.e.drawCall(ctx, draw{p.account.OrgID, p.account.ID, p.every(), max(p.rate.Burst, 1)}); err != nil {
 			return 0, err
 		}
 	}
@@ -81,6 +82,40 @@ func (p *pacer) draw(ctx context.Context) (time.Duration, error) {
 	}
 	p.reserved, p.begun = time.Time{}, true
 	return d, nil
+}
+
+// draw is one call wanted from a vendor account's budget; drawn is when it may start, and when that was said.
+type draw struct {
+	org, account db.ID
+	every        time.Duration
+	burst        int
+}
+
+type drawn struct {
+	start, now time.Time
+	err        error
+}
+
+// drawCall draws a call, with those that others draw from the same budget at the moment.
+func (e *Engine) drawCall(ctx context.Context, want draw) (start, now time.Time, err error) {
+	got, err := e.draws.Take(ctx, want, e.drawCalls)
+	return got.start, got.now, cmp.Or(err, got.err)
+}
+
+func (e *Engine) drawCalls(ctx context.Context, all []draw) []drawn {
+	ctx, cancel := context.WithTimeout(ctx, shareWithin)
+	defer cancel()
+	out, calls := make([]drawn, len(all)), map[draw][]int{}
+	for i, d := range all {
+		calls[d] = append(calls[d], i)
+	}
+	for d, of := range calls {
+		start, now, err := db.DrawCalls(ctx, e.DB, d.org, d.account, d.every, d.burst, len(of))
+		for n, i := range of {
+			out[i] = drawn{start.Add(time.Duration(n) * d.every), now, err}
+		}
+	}
+	return out
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

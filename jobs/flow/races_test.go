@@ -39,7 +39,7 @@ func (w *world) lease(id db.ID) (*flow.Activation, context.Context, func()) {
 
 func (w *world) finish(a *flow.Activation, n flow.Next) {
 	w.t.Helper()
-	must(w.t, w.db.InTx(w.t.Context(), func(ctx context.Context, tx db.Tx) error { return w.engine.Finish(ctx, tx, a, n) }))
+	must(w.t, w.engine.Finish(w.t.Context(), a, n, nil))
 }
 
 // told runs an operation on the only run.

@@ -49,7 +49,7 @@ func (in *Intake) serve(w http.ResponseWriter, r *http.Request, app string) Answ
 		return refused
 	}
 	d.Delivery = connectors.Delivery{Header: r.Header, Body: body, ReceivedAt: time.Now()}
-	return in.desk.take(r.Context(), d)
+	return in.take(r.Context(), d)
 }
 
 // read takes the body as it is: signatures are over its bytes.

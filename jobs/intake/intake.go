@@ -20,6 +20,11 @@ const (
 	storeWithin = 5 * time.Second // vendors wait 10 to 30 s; one that gave up comes again
 	retryAfter  = 5 * time.Second
 	maxKey      = 255 // bytes of a dedupe key or type; longer ones are no vendor's, and would not fit an index
+
+	clerks       = 2        // transactions at once
+	batchCount   = 256      // deliveries in one transaction
+	batchBytes   = 8 << 20  // of their bodies, but for a single one that is larger
+	waitingBytes = 64 << 20 // of bodies in line; what comes beyond it is to come again
 )
 
 // Intake is the way in. It is the engine's flow.Door, too.
@@ -28,7 +33,7 @@ type Intake struct {
 
 	engine *flow.Engine
 	log    *slog.Logger
-	desk   desk
+	desk   db.Desk[Delivery, Answer]
 }
 
 // New makes an intake that stores for an engine, and gives jobs to its queue.
@@ -37,9 +42,9 @@ func New(e *flow.Engine) *Intake {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	in := &Intake{engine: e, log: log}
-	in.desk.serve = in.Receive
-	return in
+	return &Intake{engine: e, log: log, desk: db.Desk[Delivery, Answer]{
+		Clerks: clerks, Most: batchCount, Size: func(d Delivery) int { return len(d.Body) }, Batch: batchBytes, Line: waitingBytes,
+	}}
 }
 
 // Delivery is one call to a webhook, with what its URL said.
@@ -78,6 +83,16 @@ var (
 	malformed   = Answer{Status: http.StatusBadRequest, Code: Malformed, Message: "The body is not what this app sends."}
 	unavailable = Answer{Status: http.StatusServiceUnavailable, Code: Unavailable, Message: "Nothing can be stored at the moment. Send it again.", RetryAfter: retryAfter}
 )
+
+// take takes a delivery in, with others that come at the same moment. It is stored although its sender hangs up.
+func (in *Intake) take(ctx context.Context, d Delivery) Answer {
+	a, err := in.desk.Take(context.WithoutCancel(ctx), d, in.Receive)
+	if err != nil {
+		in.log.ErrorContext(ctx, "a delivery was not taken", "app", d.App, "error", err)
+		return unavailable
+	}
+	return a
+}
 
 // Receive takes deliveries in, those that came together in one transaction, and answers each. It does not return before
 // what it took is safe.
