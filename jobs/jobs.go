@@ -36,7 +36,7 @@ const (
 	sweepEvery   = time.Second
 	softStop     = 10 * time.Second // for calls that are in the air; effects cut off are settled by whoever takes the run up
 	keepFailed   = 24 * time.Hour   // of River's jobs: what went wrong is worth a look
-	runWorkers   = 16
+	runWorkers   = 64
 	sideWorkers  = 4 // for care; below the pool's size, as a worker in a transaction may want a second connection
 	attempts     = 1 // the sweeper brings back what failed; River would do so in its own time
 	finishWithin = 5 * time.Second
