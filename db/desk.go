@@ -14,10 +14,11 @@ import (
 var ErrFull = errors.New("too much is waiting")
 
 // Desk lets callers who come together share a transaction. Nobody waits for others to come: who finds a clerk free is
-// served at once, and those who come meanwhile are served together. A clerk is a goroutine that ends when the line does.
+// served at once, and those who come meanwhile are served together, a few of each organization before many of one. A clerk
+// is a goroutine that ends when the line does.
 type Desk[T, A any] struct {
 	Clerks int         // transactions at once; 1 unless given
-	Most   int         // in one transaction; 64 unless given
+	Most   int         // in one transaction; 16 unless given
 	Size   func(T) int // what Batch and Line bound; nil: nothing
 	Batch  int         // size of one transaction, but for a single one that is larger
 	Line   int         // size of what waits; what comes beyond it is refused
@@ -29,8 +30,10 @@ type Desk[T, A any] struct {
 }
 
 type visitor[T, A any] struct {
+	org  ID
 	what T
 	size int
+	turn int // how many of the same organization are in line before it
 	done chan served[A]
 }
 
@@ -39,11 +42,11 @@ type served[A any] struct {
 	err    error
 }
 
-// Take has serve do what is asked, together with what others ask, and gives its answer; serve answers in the order it was
+// Take has serve do what an organization asks, together with what others ask, and gives its answer; serve answers in the order it was
 // asked. Once serve has begun, the end of ctx changes nothing: what becomes of it is known only then. Before, it leaves the
 // line with ctx's error. An error is ctx's, or ErrFull, or serve panicked.
-func (d *Desk[T, A]) Take(ctx context.Context, what T, serve func(context.Context, []T) []A) (A, error) {
-	v := &visitor[T, A]{what: what, done: make(chan served[A], 1)}
+func (d *Desk[T, A]) Take(ctx context.Context, org ID, what T, serve func(context.Context, []T) []A) (A, error) {
+	v := &visitor[T, A]{org: org, what: what, done: make(chan served[A], 1)}
 	if d.Size != nil {
 		v.size = d.Size(what)
 	}
@@ -68,6 +71,13 @@ func (d *Desk[T, A]) Take(ctx context.Context, what T, serve func(context.Contex
 		s := <-v.done
 		return s.answer, s.err
 	}
+}
+
+// Waiting is how many are in line.
+func (d *Desk[T, A]) Waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.line)
 }
 
 // leave takes a visitor out of the line; false when it is being served.
@@ -95,8 +105,14 @@ func (d *Desk[T, A]) work(ctx context.Context, serve func(context.Context, []T) 
 func (d *Desk[T, A]) next() []*visitor[T, A] {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	before := map[ID]int{}
+	for _, v := range d.line {
+		v.turn = before[v.org]
+		before[v.org]++
+	}
+	slices.SortStableFunc(d.line, func(a, b *visitor[T, A]) int { return cmp.Compare(a.turn, b.turn) })
 	n, size := 0, 0
-	for n < len(d.line) && n < cmp.Or(d.Most, 64) && (n == 0 || d.Batch == 0 || size+d.line[n].size <= d.Batch) {
+	for n < len(d.line) && n < cmp.Or(d.Most, 16) && (n == 0 || d.Batch == 0 || size+d.line[n].size <= d.Batch) {
 		size += d.line[n].size
 		n++
 	}

@@ -36,7 +36,7 @@ func (e *Engine) TakeUp(ctx context.Context, org, id db.ID) (*Activation, error)
 
 // dispatch dispatches an event, with others that come at the same moment.
 func (e *Engine) dispatch(ctx context.Context, d *dispatching) error {
-	err, failed := e.events.Take(ctx, d, func(ctx context.Context, all []*dispatching) []error {
+	err, failed := e.events.Take(ctx, d.key.OrgID, d, func(ctx context.Context, all []*dispatching) []error {
 		errs := together(ctx, e.DB, all, e.dispatchAll)
 		for i, d := range all {
 			if errs[i] == nil && d.aside {

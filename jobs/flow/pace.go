@@ -98,7 +98,7 @@ type drawn struct {
 
 // drawCall draws a call, with those that others draw from the same budget at the moment.
 func (e *Engine) drawCall(ctx context.Context, want draw) (start, now time.Time, err error) {
-	got, err := e.draws.Take(ctx, want, e.drawCalls)
+	got, err := e.draws.Take(ctx, want.org, want, e.drawCalls)
 	return got.start, got.now, cmp.Or(err, got.err)
 }
 

@@ -32,7 +32,7 @@ type page struct {
 
 // keep commits a page, with those of others that come at the same moment.
 func (e *Engine) keep(ctx context.Context, p *page) error {
-	err, failed := e.pages.Take(ctx, p, func(ctx context.Context, all []*page) []error {
+	err, failed := e.pages.Take(ctx, p.org(), p, func(ctx context.Context, all []*page) []error {
 		return together(ctx, e.DB, all, e.writePages)
 	})
 	if err := cmp.Or(failed, err, p.err); err != nil {
@@ -42,6 +42,13 @@ func (e *Engine) keep(ctx context.Context, p *page) error {
 		p.a.done, p.a.settled, p.a.attempts = nil, nil, nil
 	}
 	return nil
+}
+
+func (p *page) org() db.ID {
+	if p.a == nil {
+		return p.send.ef.OrgID
+	}
+	return p.a.run.OrgID
 }
 
 // together does all in one transaction. When one of them spoils it, each is done in one of its own, so that it fails alone.

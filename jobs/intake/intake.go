@@ -86,7 +86,7 @@ var (
 
 // take takes a delivery in, with others that come at the same moment. It is stored although its sender hangs up.
 func (in *Intake) take(ctx context.Context, d Delivery) Answer {
-	a, err := in.desk.Take(context.WithoutCancel(ctx), d, in.Receive)
+	a, err := in.desk.Take(context.WithoutCancel(ctx), db.ID{}, d, in.Receive)
 	if err != nil {
 		in.log.ErrorContext(ctx, "a delivery was not taken", "app", d.App, "error", err)
 		return unavailable
