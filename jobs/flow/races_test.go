@@ -150,13 +150,19 @@ func TestOneLivePerLane(t *testing.T) {
 // byHand starts a link for a customer, as far as its run being queued.
 func (w *world) byHand(link db.ID, customer string) {
 	w.t.Helper()
+	must(w.t, w.engine.Dispatch(w.t.Context(), w.org, w.handed(link, customer)))
+}
+
+// handed is the event of a link that was started by hand for a customer.
+func (w *world) handed(link db.ID, customer string) db.ID {
+	w.t.Helper()
 	payload := fmt.Sprintf(`{"event_id":"e","occurred_at":"2026-01-01T00:00:00Z","livemode":false,"customer_id":%q,"name":"Acme","email":"a@acme.test","phone":"","description":"","currency":"","address":{},"metadata":{}}`, customer)
 	var ev db.Event
 	must(w.t, w.db.InTx(w.t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
 		ev, err = w.engine.TriggerNow(ctx, tx, w.org, link, []byte(payload))
 		return err
 	}))
-	must(w.t, w.engine.Dispatch(w.t.Context(), w.org, ev.ID))
+	return ev.ID
 }
 
 // TestTwoLooksEachTime: every new generation of a write is preceded by two looks, the first after its predecessor can no
