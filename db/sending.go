@@ -9,7 +9,7 @@ import (
 
 var (
 	givenConfirmed = givenOf[Effect]("org_id", "id", "vendor_account_id", "external_id", "ref")
-	givenFilled    = givenOf[Slot]("org_id", "mapping_id", "effect_id", "vendor_account_id", "entity", "role", "external_id", "name", "attributes")
+	givenFilled    = givenOf[Slot]("org_id", "effect_id", "vendor_account_id", "entity", "role", "external_id", "name", "attributes")
 	givenSent      = givenOf[Sending]("org_id", "id", "vendor_account_id", "connection_id", "run_id", "step", "mapping_id", "kind", "key", "generation", "state", "entity", "request", "chain", "timeout")
 	givenClaims    = givenOf[Slot]("org_id", "mapping_id", "effect_id", "vendor_account_id", "entity", "role", "own_id", "event_id", "run_id", "step")
 )

@@ -365,13 +365,14 @@ func (s *site) sell(account, plan string) {
 	s.t.Helper()
 	togai, stripe := model.VendorAccountID.Find(s.at["account.togai"]), model.VendorAccountID.Find(s.at["account.stripe"])
 	check(s.t, s.db.InTx(s.t.Context(), func(ctx context.Context, tx db.Tx) error {
-		mapping, _, err := db.MapRecord(ctx, tx, db.Slot{OrgID: s.org, VendorAccountID: togai, Entity: "price_plan", ExternalID: plan, Name: "Gold"})
+		of := db.Slot{OrgID: s.org, VendorAccountID: togai, Entity: "price_plan", ExternalID: plan, Name: "Gold"}
+		mapped, err := db.MapRecords(ctx, tx, of)
 		check(s.t, err)
 		for _, x := range []db.Slot{
 			{Entity: "product", ExternalID: "togai_pp_" + plan}, {Entity: "price", Role: "base:usd", ExternalID: "price_1", Attributes: db.Texts{"lookup_key": plan + ":base:usd"}},
 			{Entity: "payment_link", Role: account, ExternalID: "plink_1", Attributes: db.Texts{"url": "https://buy.test/1", "share_url": "https://buy.test/1?client_reference_id=YmV0YQ"}},
 		} {
-			x.OrgID, x.MappingID, x.VendorAccountID = s.org, mapping, stripe
+			x.OrgID, x.MappingID, x.VendorAccountID = s.org, mapped[of.Record()].ID, stripe
 			if made, err := db.FillSlot(ctx, tx, x); err != nil || !made {
 				s.t.Fatalf("linking %s: %v", x.ExternalID, err)
 			}

@@ -33,9 +33,9 @@ func (a *Activation) about(ctx context.Context, s *db.Step, p planStep) (db.ID, 
 		if err := a.hold(ctx, tx); err != nil {
 			return err
 		}
-		slot.MappingID, _, err = db.MapRecord(ctx, tx, db.Slot{
-			OrgID: a.run.OrgID, VendorAccountID: account, Entity: p.Record.Entity, ExternalID: id, Name: id, EventID: a.run.EventID,
-		})
+		slot = db.Slot{OrgID: a.run.OrgID, VendorAccountID: account, Entity: p.Record.Entity, ExternalID: id, Name: id, EventID: a.run.EventID}
+		mapped, err := db.MapRecords(ctx, tx, slot)
+		slot.MappingID = mapped[slot.Record()].ID
 		return err
 	})
 	return slot.MappingID, err

@@ -330,13 +330,16 @@ func (d *dispatching) mapParent(ctx context.Context, tx db.Tx) error {
 		return err
 	}
 	if !occ.Together {
-		parent.MappingID, _, err = db.MapRecord(ctx, d.tx, db.Slot{
+		mapped, err := db.MapRecords(ctx, tx, db.Slot{
 			OrgID: ev.OrgID, VendorAccountID: ev.VendorAccountID, Entity: occ.Parent.Entity, ExternalID: occ.Parent.ID, Name: occ.Parent.Name, EventID: ev.ID,
 		})
 		if err != nil {
 			return err
 		}
-		return db.SetParent(ctx, d.tx, ev.OrgID, d.mapping, parent.MappingID)
+		for _, parent := range mapped {
+			err = db.SetParent(ctx, tx, ev.OrgID, d.mapping.ID, parent.ID)
+		}
+		return err
 	}
 	// The first account of its customer: they share a mapping, and later accounts point to it.
 	made, err := db.FillSlot(ctx, tx, db.Slot{
@@ -393,10 +396,10 @@ func (d *dispatching) to(ctx context.Context, tx db.Tx, link db.BoundLink, conns
 	switch concerned, err := p.concerns(ctx, occ, link.Params); {
 	case err != nil: // for a person: dropping it would lose it, and trying again changes nothing
 		out.Outcome, out.Reason = OutcomeHeld, text("The flow's condition cannot be worked out: "+err.Error())
-		return db.AddOutcome(ctx, d.tx, out)
+		return db.AddOutcome(ctx, tx, out)
 	case !concerned:
 		out.Outcome, out.Reason = OutcomeFiltered, notConcerned
-		return db.AddOutcome(ctx, d.tx, out)
+		return db.AddOutcome(ctx, tx, out)
 	}
 	run := db.Run{
 		OrgID: ev.OrgID, ID: db.NewID(), FlowID: link.FlowID, FlowVersionID: link.VersionID, FlowLinkID: link.ID, ConnectionID: ev.ConnectionID,

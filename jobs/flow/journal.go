@@ -84,7 +84,7 @@ func (j *journal) Effect(ctx context.Context, in connectors.Intent, probe connec
 	if err != nil {
 		return connectors.Ref{}, err
 	}
-	if ef == nil && in.Kind == connectors.CreateEffect && j.a != nil && !j.a.fresh {
+	if ef == nil && in.Kind == connectors.CreateEffect && j.a != nil && !j.fresh() {
 		ref, err := j.filled(ctx, in)
 		if err != nil || ref.Adopted {
 			return ref, err
@@ -138,7 +138,7 @@ func (j *journal) known(ctx context.Context, key string) (*db.Effect, error) {
 		if strings.HasPrefix(key, "set/") {
 			return nil, nil // of this run alone, and those are loaded
 		}
-		if j.a.fresh && strings.HasPrefix(key, "create/") {
+		if j.fresh() && strings.HasPrefix(key, "create/") {
 			return nil, nil // whoever came in between is met when it is claimed
 		}
 	}
@@ -158,6 +158,9 @@ func (j *journal) known(ctx context.Context, key string) (*db.Effect, error) {
 	}
 	return &ef, nil
 }
+
+// fresh tells whether the mapping at hand was made with this run, so that nothing can have been there before.
+func (j *journal) fresh() bool { return j.a.fresh && j.mapping == j.a.run.MappingID }
 
 // depend makes the step wait for the slot to be filled or released, and no longer than patience allows. Whoever fills it
 // wakes the run; it looks by itself too, ever less often, as it may have looked just before.
