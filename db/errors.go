@@ -21,10 +21,11 @@ func IsUnique(err error, constraint ...string) bool {
 	return ok && pg.Code == "23505" && (len(constraint) == 0 || slices.Contains(constraint, pg.ConstraintName))
 }
 
-// Retryable reports whether the whole transaction may succeed when run again: serialization failure or deadlock.
+// Retryable reports whether the whole transaction may succeed when run again: serialization failure, deadlock, or a lock that
+// was waited for too long.
 func Retryable(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pg.Code == "40001" || pg.Code == "40P01")
+	return ok && (pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "55P03")
 }
 
 // found turns a missing row into ErrNotFound.

@@ -52,7 +52,7 @@ type Config struct {
 
 	Keep        Retention     // zero fields take DefaultRetention's
 	InsertOnly  bool          // adds jobs and works none, for processes that only serve the API
-	Workers     int           // runs begun, and runs gone on with, at once; 16 each unless given
+	Workers     int           // runs begun, and runs gone on with, at once; 64 each unless given
 	SideWorkers int           // connections looked after at once; 4 unless given
 	SoftStop    time.Duration // how long Stop lets jobs finish; 10 s unless given
 	SweepEvery  time.Duration // a second unless given
