@@ -171,11 +171,11 @@ func TestOneEventSpoilsNobodyElses(t *testing.T) {
 		t.Errorf("an event that is not there: %v", errs[missing])
 	}
 	for what, query := range map[string]string{
-		"runs":             "SELECT count(*) - 6 FROM runs",
-		"duplicates":       "SELECT count(*) - 1 FROM event_outcomes WHERE outcome = 'DUPLICATE'",
-		"unreadable":       "SELECT count(*) - 1 FROM events WHERE error <> ''",
-		"not dispatched":   "SELECT count(*) - 1 FROM events WHERE dispatched_at IS NULL",
-		"waiting in lane":  "SELECT count(*) - 1 FROM runs WHERE waiting_reason = 'LANE'",
+		"runs":            "SELECT count(*) - 6 FROM runs",
+		"duplicates":      "SELECT count(*) - 1 FROM event_outcomes WHERE outcome = 'DUPLICATE'",
+		"unreadable":      "SELECT count(*) - 1 FROM events WHERE error <> ''",
+		"not dispatched":  "SELECT count(*) - 1 FROM events WHERE dispatched_at IS NULL",
+		"waiting in lane": "SELECT count(*) - 1 FROM runs WHERE waiting_reason = 'LANE'",
 	} {
 		if got := w.count(query); got != 0 {
 			w.dump()
