@@ -184,6 +184,65 @@ func TestOneEventSpoilsNobodyElses(t *testing.T) {
 	}
 }
 
+// TestRunsAreWrittenTogether: events that come while one is dispatched share the next transaction, and so do runs that have
+// something to say while one is written.
+func TestRunsAreWrittenTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.link("stripe.customers_in", nil)
+	w.engine.Timing.Lease = time.Minute // nobody takes over here
+	const n = 8
+	ids := w.customers(n)
+	runs, waits := make([]*flow.Activation, n), "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+	var working sync.WaitGroup
+	take := func(i int) {
+		working.Go(func() {
+			var err error
+			if runs[i], err = w.engine.TakeUp(t.Context(), w.org, ids[i]); err != nil || runs[i] == nil {
+				t.Errorf("event %d: %v", i, err)
+			}
+		})
+	}
+	w.blocked("events", ids[0], func() {
+		take(0)
+		w.until("the first to wait for its row", waits)
+		for i := 1; i < n; i++ {
+			take(i)
+		}
+		w.eventually("all to be in line", func() bool { events, _ := w.engine.InLine(); return events == n-1 })
+	})
+	working.Wait()
+	advance := func(i int) {
+		working.Go(func() {
+			next, err := w.engine.Advance(t.Context(), runs[i])
+			if err == nil {
+				err = w.engine.Finish(t.Context(), runs[i], next, nil)
+			}
+			if err != nil {
+				t.Errorf("run %d: %v", i, err)
+			}
+		})
+	}
+	w.blocked("runs", runs[0].Run().ID, func() {
+		advance(0)
+		w.until("the first to wait for its row", waits)
+		for i := 1; i < n; i++ {
+			advance(i)
+		}
+		w.eventually("all to be in line", func() bool { _, pages := w.engine.InLine(); return pages == n-1 })
+	})
+	working.Wait()
+	for what, query := range map[string]string{
+		"dispatched": "SELECT count(DISTINCT xmin::text) FROM event_outcomes WHERE outcome = 'RUN'",
+		"first sent": "SELECT count(DISTINCT xmin::text) FROM changes WHERE step = 'account' AND step_state = 'RUNNING'",
+	} {
+		if got := w.count(query); got != 2 {
+			t.Errorf("%s in %d transactions, want that of the first and that of all others", what, got)
+		}
+	}
+	w.whole(n)
+}
+
 // TestTwoProcessesShare: two processes that are given the same events in any order, many at once, dispatch each once and
 // write each record once.
 func TestTwoProcessesShare(t *testing.T) {
