@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/uptrace/bun"
 )
 
@@ -25,19 +26,50 @@ type querier interface {
 // many runs a prepared statement and reads its rows into structs like bun's models: a column into the field of its name,
 // underscores aside, NULL as the zero value. A column without a field is one that a newer version has added.
 func many[T any](ctx context.Context, q querier, sql string, args ...any) ([]T, error) {
-	rows, err := q.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheStatement}, args...)...)
+	rows, err := q.Query(ctx, sql, prepared(args)...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var out []T
+	var into [][]int // a field for each column, nil for none
 	for rows.Next() {
+		if into == nil {
+			fields := fieldsOf(reflect.TypeFor[T]())
+			for _, c := range rows.FieldDescriptions() {
+				into = append(into, fields[c.Name])
+			}
+		}
 		out = append(out, *new(T))
-		if err := scan(rows, reflect.ValueOf(&out[len(out)-1]).Elem()); err != nil {
+		if err := scan(rows, into, reflect.ValueOf(&out[len(out)-1]).Elem()); err != nil {
 			return nil, err
 		}
 	}
 	return out, rows.Err()
+}
+
+// prepared are the arguments of a prepared statement. pgx would print ids and parse them again, as uuid.UUID is a
+// driver.Valuer.
+func prepared(args []any) []any {
+	out := append(make([]any, 0, len(args)+1), pgx.QueryExecModeCacheStatement)
+	for _, a := range args {
+		switch a := a.(type) {
+		case ID:
+			out = append(out, [16]byte(a))
+		case []ID:
+			var ids [][16]byte // none of none: NULL and an empty array are two things
+			if a != nil {
+				ids = make([][16]byte, len(a))
+			}
+			for i, id := range a {
+				ids[i] = id
+			}
+			out = append(out, ids)
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // one is many for a statement that answers one row, or none: ErrNotFound.
@@ -105,23 +137,27 @@ func tableOf[T any]() table {
 // run runs a prepared statement that answers nothing, within a transaction.
 func run(ctx context.Context, tx Tx, sql string, args ...any) error {
 	return tx.Pgx(func(p pgx.Tx) error {
-		_, err := p.Exec(ctx, sql, append([]any{pgx.QueryExecModeCacheStatement}, args...)...)
+		_, err := p.Exec(ctx, sql, prepared(args)...)
 		return err
 	})
 }
 
-func scan(rows pgx.Rows, row reflect.Value) error {
+func scan(rows pgx.Rows, fields [][]int, row reflect.Value) error {
 	types, columns := rows.Conn().TypeMap(), rows.FieldDescriptions()
-	fields := fieldsOf(row.Type())
 	for i, raw := range rows.RawValues() {
-		at, ok := fields[columns[i].Name]
-		if raw == nil || !ok {
+		if raw == nil || fields[i] == nil {
 			continue
 		}
-		switch into := row.FieldByIndex(at).Addr().Interface().(type) {
-		case *ID: // which pgx would print and parse again, as uuid.UUID is a sql.Scanner
+		field := row.FieldByIndex(fields[i]).Addr().Interface()
+		switch into := field.(type) {
+		case *ID: // as with arguments
 			if len(raw) == len(into) {
 				copy(into[:], raw)
+				continue
+			}
+		case *string:
+			if columns[i].DataTypeOID == pgtype.TextOID {
+				*into = string(raw)
 				continue
 			}
 		case *json.RawMessage: // whose syntax Postgres has checked
@@ -130,7 +166,7 @@ func scan(rows pgx.Rows, row reflect.Value) error {
 				continue
 			}
 		}
-		if err := types.Scan(columns[i].DataTypeOID, columns[i].Format, raw, row.FieldByIndex(at).Addr().Interface()); err != nil {
+		if err := types.Scan(columns[i].DataTypeOID, columns[i].Format, raw, field); err != nil {
 			return fmt.Errorf("reading column %s: %w", columns[i].Name, err)
 		}
 	}

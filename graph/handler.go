@@ -62,6 +62,7 @@ func New(c Config) (*Handler, error) {
 	srv.Use(shape{limits.Depth, limits.Fields})
 	srv.Use(patience(limits.Timeout))
 	srv.Use(payloads{schema.Schema()})
+	srv.Use(plain{schema.Schema()})
 	srv.Use(extension.FixedComplexityLimit(limits.Complexity, complexity.WithFixedScalarValue(0)))
 	if r, ok := c.Resolvers.(*Resolvers); ok {
 		srv.AroundResponses(r.respond)

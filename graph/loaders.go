@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -144,21 +143,6 @@ func pagesOf[K comparable, V any](r *Resolvers, read func(context.Context, bun.I
 		}
 		return out, nil
 	}, dataloadgen.WithWait(r.wait))
-}
-
-// ahead reads at once what a list's rows are going to ask for: a loader would first wait for the last of them. Keys are of
-// rows that exist, or of what may have none below it.
-func ahead[V any](ctx context.Context, r *Resolvers, into *loader[V], read batch[V], keys []db.ID) error {
-	slices.SortFunc(keys, func(a, b db.ID) int { return bytes.Compare(a[:], b[:]) })
-	keys = slices.Compact(keys)
-	rows, err := read(ctx, r.DB, organization(ctx), keys)
-	if err != nil {
-		return err
-	}
-	for _, k := range keys {
-		into.Prime(k, rows[k])
-	}
-	return nil
 }
 
 // asked tells whether the document asks for something below the field that is being resolved.

@@ -3,6 +3,8 @@ package graph
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"tieline/db"
 	"tieline/graph/model"
@@ -51,39 +53,53 @@ func (r queryResolver) Runs(ctx context.Context, filter *model.RunFilter, first 
 	followed := asked(ctx, "feedCursor")
 	page, err := runs.connection(pageArgs{first, last, after, before}, func(w db.Window) (rows []db.Run, err error) {
 		if !followed {
-			rows, err = db.RunsPage(ctx, r.DB, organization(ctx), f, w)
-		} else {
-			err = r.DB.Snapshot(ctx, func(ctx context.Context, tx db.Tx, pos int64) (err error) {
-				at = pos
-				rows, err = db.RunsPage(ctx, tx, organization(ctx), f, w)
-				return err
-			})
+			return db.RunsPage(ctx, r.DB, organization(ctx), f, w)
 		}
-		if err == nil {
-			err = r.below(ctx, rows)
-		}
+		err = r.DB.Snapshot(ctx, func(ctx context.Context, tx db.Tx, pos int64) (err error) {
+			at = pos
+			rows, err = db.RunsPage(ctx, tx, organization(ctx), f, w)
+			return err
+		})
 		return rows, err
 	})
-	if err == nil && followed {
+	if err != nil {
+		return nil, err
+	}
+	if followed {
 		page.FeedCursor = new(r.feed.cursor(organization(ctx), at))
 	}
-	return page, err
+	return page, r.below(ctx, page.Nodes)
 }
 
-// below reads what lists of runs mostly show with each.
-func (r *Resolvers) below(ctx context.Context, rows []db.Run) error {
-	ids, flows := make([]db.ID, len(rows)), make([]db.ID, len(rows))
-	for i, row := range rows {
-		ids[i], flows[i] = row.ID, row.FlowID
+// below reads at once what lists of runs mostly show with each: loaders would first wait for the last run to ask.
+func (r *Resolvers) below(ctx context.Context, of []*model.Run) error {
+	if len(of) == 0 {
+		return nil
 	}
-	for field, read := range map[string]func() error{
-		"steps": func() error { return ahead(ctx, r, r.load(ctx).steps, db.StepsByRun, ids) },
-		"flow":  func() error { return ahead(ctx, r, r.load(ctx).flows, db.FlowsOf, flows) },
-	} {
-		if len(rows) > 0 && (asked(ctx, "nodes", field) || asked(ctx, "edges", "node", field)) {
-			if err := read(); err != nil {
-				return err
-			}
+	ids, byFlow := make([]db.ID, len(of)), map[db.ID]*model.Flow{}
+	for i, run := range of {
+		ids[i], byFlow[run.Row.FlowID] = run.Row.ID, nil
+	}
+	if asked(ctx, "nodes", "steps") || asked(ctx, "edges", "node", "steps") {
+		steps, err := db.StepsByRun(ctx, r.DB, organization(ctx), ids)
+		if err != nil {
+			return err
+		}
+		for _, run := range of {
+			run.Steps, _ = all(steps[run.Row.ID], sure(r.apps.Step))
+			r.load(ctx).steps.Prime(run.Row.ID, steps[run.Row.ID]) // a run's error is that of a step
+		}
+	}
+	if asked(ctx, "nodes", "flow") || asked(ctx, "edges", "node", "flow") {
+		flows, err := db.FlowsOf(ctx, r.DB, organization(ctx), slices.Collect(maps.Keys(byFlow)))
+		if err != nil {
+			return err
+		}
+		for id, row := range flows {
+			byFlow[id] = model.NewFlow(row)
+		}
+		for _, run := range of {
+			run.Flow = byFlow[run.Row.FlowID]
 		}
 	}
 	return nil
@@ -112,6 +128,9 @@ func (r queryResolver) Run(ctx context.Context, id string) (*model.Run, error) {
 }
 
 func (r runResolver) Flow(ctx context.Context, run *model.Run) (*model.Flow, error) {
+	if run.Flow != nil {
+		return run.Flow, nil
+	}
 	return r.flow(ctx, run.Row.FlowID)
 }
 
@@ -129,6 +148,9 @@ func (r runResolver) Event(ctx context.Context, run *model.Run) (*model.Event, e
 }
 
 func (r runResolver) Steps(ctx context.Context, run *model.Run) ([]*model.RunStep, error) {
+	if run.Steps != nil {
+		return run.Steps, nil
+	}
 	return many(ctx, r.load(ctx).steps, run.Row.ID, sure(r.apps.Step))
 }
 

@@ -788,7 +788,9 @@ type Run struct {
 	StartedAt *time.Time `json:"startedAt,omitempty"`
 	// When it became final.
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
+	Flow       *Flow      `json:"-"`
 	Row        db.Run     `json:"-"`
+	Steps      []*RunStep `json:"-"`
 }
 
 func (Run) IsNode() {}
