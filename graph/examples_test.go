@@ -88,7 +88,7 @@ func TestExampleInGo(t *testing.T) {
 	}
 	expired := s.cursor(1 << 40)
 	for name, args := range map[string][2]string{"refused": {"revoked", ""}, "expired": {"reader", expired}} {
-		if err := follow.Runs(t.Context(), s.serve(s.feed(nil)), args[0], args[1], func(follow.Update) error { return nil }); err == nil {
+		if err := follow.Runs(t.Context(), s.serve(s.feed(nil)), args[0], args[1], func(follow.Update) error { return nil }); !errors.Is(err, follow.ErrFinal) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
