@@ -285,7 +285,7 @@ func TestCallers(t *testing.T) {
 			if scope == needs {
 				continue
 			}
-			a := s.ask(s.tokens[scope], document, vars("id", "x", "ids", []any{}, "key", "x", "app", "x", "entity", "x", "externalId", "x", "accountId", "x", "pricePlanId", "x", "input", sampleInput[name]))
+			a := s.ask(s.tokens[scope], document, vars("id", "x", "ids", []any{}, "key", "x", "connectionId", "x", "action", "x", "field", "x", "app", "x", "entity", "x", "externalId", "x", "accountId", "x", "pricePlanId", "x", "input", sampleInput[name]))
 			if got := refusedWith(t, a); got != string(Forbidden) {
 				t.Errorf("%s with %s alone: %q %s", field, scope, got, a.Errors)
 			}
