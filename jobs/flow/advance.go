@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -186,11 +187,11 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 		return err
 	}
 	a.reserve(s)
-	value, err := asJSON(out)
-	if err != nil {
+	if s.Output, err = storable(out); err != nil {
 		return err
 	}
-	if s.Output, err = storable(value); err != nil {
+	var value any
+	if err := json.Unmarshal(s.Output, &value); err != nil {
 		return err
 	}
 	a.vars["steps"].(map[string]any)[s.Key] = value
