@@ -86,7 +86,7 @@ func Open(app Connector, creds Credentials, o Options) (Conn, error) {
 		return Conn{}, err
 	}
 	url := o.URL
-	if url == "" {
+	if url == "" && app.BaseURL != nil {
 		url = app.BaseURL(creds)
 	}
 	if o.Base == nil {

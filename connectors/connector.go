@@ -25,7 +25,8 @@ type Connector struct {
 
 	Auth []Field // the form a connection is made with, in order
 
-	// BaseURL is the root of the vendor's API for these credentials. A setting (TIELINE_STRIPE_URL) replaces it.
+	// BaseURL is the root of the vendor's API for these credentials. A setting (TIELINE_STRIPE_URL) replaces it. nil: there
+	// is no vendor and nothing to call, so that Authorize, Timeout and Rate are not needed either.
 	BaseURL func(Credentials) string
 	// Mode is read from the credentials alone, before any call is made.
 	Mode func(Credentials) (Mode, error)
@@ -144,6 +145,11 @@ type Trigger struct {
 	// Explain says why the event needs no action after all ("made by checkout session cs_1"), empty when it does. A flow
 	// that sets a hold asks after the hold has passed.
 	Explain func(ctx context.Context, c Conn, o Occurrence) (string, error)
+	// Occasion says that it is about no record but about a moment: the engine names it, runs of a flow link come one after
+	// another, and it is mapped only where a flow makes something for it.
+	Occasion bool
+	// Tick makes the payload for a time of a flow link's schedule, which Decode reads; nil for triggers that have none.
+	Tick func(at time.Time, cron, zone string) any
 	// Reach is how far back List shows what happened. Zero: it shows whatever is there, however old, so that events of this
 	// trigger are kept for ever to tell old records from new ones.
 	Reach time.Duration

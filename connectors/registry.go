@@ -103,8 +103,13 @@ func check(c Connector) (problems []string) {
 	}
 	need(appKey.MatchString(c.Key), "the key must be lower-case letters and digits")
 	need(c.Name != "" && c.Description != "" && c.Category != "", "name, description and category are needed")
-	need(c.Mode != nil && c.BaseURL != nil && c.Authorize != nil && c.Identify != nil && c.Rate != nil, "BaseURL, Mode, Authorize, Identify and Rate are needed")
-	need(c.Timeout > 0, "a timeout is needed: an effect's send_until is derived from it")
+	need(c.Mode != nil && c.Identify != nil, "Mode and Identify are needed")
+	if c.BaseURL == nil {
+		need(c.Webhook == nil && len(c.Actions) == 0, "without BaseURL there is no vendor, and so no webhook and no action")
+	} else {
+		need(c.Authorize != nil && c.Rate != nil, "Authorize and Rate are needed")
+		need(c.Timeout > 0, "a timeout is needed: an effect's send_until is derived from it")
+	}
 	fields := map[string]bool{}
 	for _, f := range c.Auth {
 		need(f.Key != "" && f.Label != "" && f.Help != "", "field %q: key, label and help are needed", f.Key)
@@ -133,6 +138,7 @@ func check(c Connector) (problems []string) {
 		named("trigger", t.Key, t.Name, t.Description)
 		need(t.Decode != nil && t.Output != nil, "trigger %q: Decode and an output are needed", t.Key)
 		need(records[t.Entity], "trigger %q: its entity %q is not among the records", t.Key, t.Entity)
+		need(t.List == nil || c.BaseURL != nil, "trigger %q: List needs BaseURL", t.Key)
 		need(t.List == nil || (t.Every > 0 && t.Calm >= t.Every), "trigger %q: List needs Every and Calm", t.Key)
 		if t.Output != nil {
 			need(fits(t.Output, t.Sample), "trigger %q: the sample does not fit the output", t.Key)

@@ -16,7 +16,7 @@ type Event struct {
 	OrgID        ID `bun:",pk"`
 	ID           ID `bun:",pk"`
 	ConnectionID ID
-	FlowLinkID   ID `bun:",nullzero"` // set when it was made by hand for one link
+	FlowLinkID   ID `bun:",nullzero"` // set when it was made for one link, by hand or by its schedule
 	Trigger      string
 	DedupeKey    string
 	Source       string

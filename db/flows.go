@@ -54,6 +54,8 @@ type FlowLink struct {
 	CreatedAt           time.Time `bun:",nullzero,default:now()"`
 	UpdatedAt           time.Time `bun:",nullzero,default:now()"`
 	DeletedAt           time.Time `bun:",nullzero"`
+	NextRunAt           time.Time `bun:",nullzero"` // by its schedule
+	ScheduleDueAt       time.Time `bun:",nullzero"` // when the sweeper looks at that
 }
 
 // FlowLinkStep says which connection a step uses.
@@ -202,13 +204,14 @@ func AddFlowLink(ctx context.Context, idb bun.IDB, l *FlowLink, steps []FlowLink
 // SwitchLink enables or disables a link. Enabling one that is enabled changes nothing.
 func SwitchLink(ctx context.Context, idb bun.IDB, l *FlowLink, on bool) error {
 	return found(idb.NewRaw(`UPDATE flow_links SET enabled = ?0, updated_at = now(),
-			enabled_at = CASE WHEN NOT ?0 THEN NULL WHEN enabled THEN enabled_at ELSE now() END
+			enabled_at = CASE WHEN NOT ?0 THEN NULL WHEN enabled THEN enabled_at ELSE now() END,
+			next_run_at = CASE WHEN ?0 THEN next_run_at END, schedule_due_at = CASE WHEN ?0 THEN schedule_due_at END
 		WHERE org_id = ?1 AND id = ?2 AND deleted_at IS NULL RETURNING *`, on, l.OrgID, l.ID).Scan(ctx, l))
 }
 
 // DropFlowLink hides a link.
 func DropFlowLink(ctx context.Context, idb bun.IDB, org, id ID) error {
-	_, err := idb.NewUpdate().Model((*FlowLink)(nil)).Set("deleted_at = now(), enabled = false, enabled_at = NULL").
+	_, err := idb.NewUpdate().Model((*FlowLink)(nil)).Set("deleted_at = now(), enabled = false, enabled_at = NULL, next_run_at = NULL, schedule_due_at = NULL").
 		Where("org_id = ? AND id = ? AND deleted_at IS NULL", org, id).Exec(ctx)
 	return err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tieline/connectors"
+	"tieline/connectors/scheduler"
 	"tieline/connectors/stripe"
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai"
@@ -104,7 +105,7 @@ func newSite(t testing.TB, d *db.DB, name string) *site {
 		c.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 		return c
 	}
-	apps, err := connectors.NewRegistry(fast(stripe.Connector()), fast(togai.Connector()))
+	apps, err := connectors.NewRegistry(scheduler.Connector(), fast(stripe.Connector()), fast(togai.Connector()))
 	check(t, err)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	s.engine = &flow.Engine{

@@ -38,7 +38,8 @@ func (j *Jobs) sweeps(ctx context.Context) {
 }
 
 // sweepOnce gives workers what is due or was left behind: runs whose wait is over or whose worker died, events that were
-// not dispatched, connections to be read or whose endpoint is to be looked at. more says that there may be more of it.
+// not dispatched, schedules whose time has come, connections to be read or whose endpoint is to be looked at. more says
+// that there may be more of it.
 func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 	err = j.cfg.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		runs, err := db.SweepRuns(ctx, tx, sweepLimit)
@@ -57,7 +58,10 @@ func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
-		var tasks []flow.Task
+		tasks, fired, err := j.cfg.Engine.Fire(ctx, tx, sweepLimit)
+		if err != nil {
+			return err
+		}
 		for _, r := range runs {
 			tasks = append(tasks, flow.Task{Kind: flow.Activate, Org: r.OrgID, ID: r.ID})
 		}
@@ -67,7 +71,7 @@ func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 		for _, c := range distinct(conns, cared) {
 			tasks = append(tasks, flow.Task{Kind: flow.Care, Org: c.OrgID, ID: c.ID})
 		}
-		more = len(runs) == sweepLimit || len(events) == sweepLimit
+		more = len(runs) == sweepLimit || len(events) == sweepLimit || fired == sweepLimit
 		return j.Add(ctx, tx, tasks...)
 	})
 	return more && err == nil, err

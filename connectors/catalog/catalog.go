@@ -3,11 +3,12 @@ package catalog
 
 import (
 	"tieline/connectors"
+	"tieline/connectors/scheduler"
 	"tieline/connectors/stripe"
 	"tieline/connectors/togai"
 )
 
 // New checks every descriptor: a bad one must show at start.
 func New() (*connectors.Registry, error) {
-	return connectors.NewRegistry(stripe.Connector(), togai.Connector())
+	return connectors.NewRegistry(scheduler.Connector(), stripe.Connector(), togai.Connector())
 }

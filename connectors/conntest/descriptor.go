@@ -66,6 +66,9 @@ func (s Suite[W]) descriptor(t *testing.T) {
 		need(ok, "there is no trigger %s", key)
 	}
 	for _, m := range []connectors.Mode{connectors.Live, connectors.Test} {
+		if app.BaseURL == nil { // nobody is called
+			break
+		}
 		r := app.Rate(m)
 		need(r.PerSecond > 0 && r.Burst >= 1, "rate of %s: %+v", m, r)
 	}
@@ -119,7 +122,7 @@ func (s Suite[W]) decoding(t *testing.T, tr connectors.Trigger) {
 		return
 	}
 	o, err := tr.Manual(tr.Sample)
-	if err != nil || o.Record.ID == "" || o.Record.Entity != tr.Entity {
+	if err != nil || o.Record.ID == "" && !tr.Occasion || o.Record.Entity != tr.Entity {
 		t.Errorf("%s by hand: %+v, %v", tr.Key, o, err)
 		return
 	}

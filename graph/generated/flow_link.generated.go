@@ -604,6 +604,29 @@ func fieldContext_FlowLink_runs(ctx context.Context, ec *executionContext, field
 	return fc, nil
 }
 
+func _FlowLink_nextRunAt(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLink_nextRunAt(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NextRunAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return marshalODateTime2ᚖtimeᚐTime(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_FlowLink_nextRunAt(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
 func _FlowLink_lastEventAt(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1821,6 +1844,11 @@ func _FlowLink(ctx context.Context, ec *executionContext, sel ast.SelectionSet, 
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "nextRunAt":
+			out.Values[i] = _FlowLink_nextRunAt(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "lastEventAt":
 			out.Values[i] = _FlowLink_lastEventAt(ctx, ec, field, obj)
 			if out.Values[i] == graphql.RequiredNull {

@@ -1403,6 +1403,11 @@ type FlowLink implements Node {
     """Cursor before which the page ends."""
     before: String
   ): RunConnection!
+  """
+  When its schedule starts it next, where its trigger has one: of several times that pass while the service is down, the
+  last one is made up for. Null for other flow links and while it is off.
+  """
+  nextRunAt: DateTime
   """When an event last came to it."""
   lastEventAt: DateTime
   """When a run of it last succeeded."""
@@ -3021,6 +3026,8 @@ func childFields_FlowLink(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_FlowLink_webhookUrl(ctx, ec, field)
 	case "runs":
 		return fieldContext_FlowLink_runs(ctx, ec, field)
+	case "nextRunAt":
+		return fieldContext_FlowLink_nextRunAt(ctx, ec, field)
 	case "lastEventAt":
 		return fieldContext_FlowLink_lastEventAt(ctx, ec, field)
 	case "lastSuccessAt":

@@ -70,7 +70,7 @@ func (v *Version) ParamsSchema() (json.RawMessage, error) {
 // NewFlowLink shows a flow link.
 func NewFlowLink(l db.FlowLink) *FlowLink {
 	return &FlowLink{
-		ID: FlowLinkID.Of(l.ID), Name: l.Name, Enabled: l.Enabled, Params: l.Params, LastEventAt: moment(l.LastEventAt),
+		ID: FlowLinkID.Of(l.ID), Name: l.Name, Enabled: l.Enabled, Params: l.Params, NextRunAt: moment(l.NextRunAt), LastEventAt: moment(l.LastEventAt),
 		LastSuccessAt: moment(l.LastSuccessAt), FailingSince: moment(l.FailingSince), EnabledAt: moment(l.EnabledAt),
 		CreatedAt: l.CreatedAt, UpdatedAt: l.UpdatedAt, DeletedAt: moment(l.DeletedAt), Row: l,
 	}

@@ -508,6 +508,9 @@ type FlowLink struct {
 	Enabled bool `json:"enabled"`
 	// Values for the flow's parameters.
 	Params json.RawMessage `json:"params"`
+	// When its schedule starts it next, where its trigger has one: of several times that pass while the service is down, the
+	// last one is made up for. Null for other flow links and while it is off.
+	NextRunAt *time.Time `json:"nextRunAt,omitempty"`
 	// When an event last came to it.
 	LastEventAt *time.Time `json:"lastEventAt,omitempty"`
 	// When a run of it last succeeded.

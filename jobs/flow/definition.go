@@ -33,6 +33,8 @@ type TriggerRef struct {
 	// Hold is how many seconds to wait before asking the trigger whether something else explains the event. It can also
 	// read run.neighbours: the keys of the flows that are on for the trigger's vendor account.
 	Hold any `json:"hold,omitempty"`
+	// Schedule is needed by, and only by, a trigger that a clock starts.
+	Schedule *ScheduleRef `json:"schedule,omitempty"`
 }
 
 // StepRef is one action with its input.
@@ -60,6 +62,8 @@ type plan struct {
 	trigger connectors.Trigger
 	when    *expr.Condition
 	hold    *expr.Template
+	cron    *expr.Template // of its schedule; nil when it has none
+	zone    *expr.Template // likewise
 	steps   []planStep
 }
 
@@ -105,6 +109,7 @@ func prepare(raw json.RawMessage, apps *connectors.Registry) (*plan, error) {
 		p.hold, found = expr.Compile(d.Trigger.Hold, scope)
 		compiled(found, "trigger", "hold")
 	}
+	p.prepareSchedule(scope, add, compiled)
 	seen := map[string]bool{}
 	for i, s := range d.Steps {
 		at := []string{"steps", fmt.Sprint(i)}
@@ -216,4 +221,17 @@ func (p *plan) holdSeconds(ctx context.Context, env expr.Env) (float64, error) {
 		return 0, nil
 	}
 	return 0, fmt.Errorf("trigger.hold must be a number of seconds, found %s", strings.TrimPrefix(fmt.Sprintf("%T", v), "*"))
+}
+
+// lane is what tells the lanes of a link apart. Occasions all have one.
+func (p *plan) lane(record connectors.Subject) string {
+	if p.trigger.Occasion {
+		return record.Entity
+	}
+	return record.Entity + "/" + record.ID
+}
+
+// writes tells whether a step writes for the trigger's own record.
+func (p *plan) writes() bool {
+	return slices.ContainsFunc(p.steps, func(s planStep) bool { return !s.action.Reads })
 }

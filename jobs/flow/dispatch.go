@@ -192,7 +192,10 @@ func (e *Engine) occurrence(ev db.Stored) (occ connectors.Occurrence, err error)
 	if strings.Contains(occ.Record.ID+occ.BusinessKey, "\x00") {
 		return occ, fmt.Errorf("%w: its record's id is no text", errUnreadable)
 	}
-	if ev.Source == FromHand {
+	if t.Occasion { // it was named when it was stored
+		occ.Record = connectors.Subject{Entity: ev.Entity, ID: ev.RecordID, Name: ev.RecordName}
+	}
+	if ev.Source == FromHand || t.Occasion {
 		occ.BusinessKey = ev.DedupeKey // started by hand, so it may run again
 	}
 	return occ, nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tieline/connectors"
+	"tieline/connectors/scheduler"
 	"tieline/connectors/stripe"
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai"
@@ -55,7 +56,7 @@ func newWorld(t *testing.T) *world {
 	g.Timeout, g.Settle = 400*time.Millisecond, 20*time.Millisecond
 	s.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 	g.Rate = s.Rate
-	apps, err := connectors.NewRegistry(s, g)
+	apps, err := connectors.NewRegistry(s, g, scheduler.Connector())
 	must(t, err)
 	level := slog.LevelError + 4
 	if testing.Verbose() {
@@ -279,7 +280,9 @@ func withTimeout(t *testing.T, w *world, d time.Duration) *connectors.Registry {
 	t.Helper()
 	apps := w.engine.Apps.Apps()
 	for i := range apps {
-		apps[i].Timeout = d
+		if apps[i].BaseURL != nil {
+			apps[i].Timeout = d
+		}
 	}
 	r, err := connectors.NewRegistry(apps...)
 	must(t, err)

@@ -50,6 +50,14 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 	var bad Problems
 	bad = append(bad, checkName(in.Name)...)
 	bad = append(bad, p.checkParams(in.Params)...)
+	if len(bad) == 0 {
+		_, err := p.clock(ctx, in.Params)
+		if found, ok := errors.AsType[Problems](err); ok {
+			bad = append(bad, found...)
+		} else if err != nil {
+			return db.FlowLink{}, err
+		}
+	}
 	conns, err := db.ConnectionsOf(ctx, tx, org, slices.Collect(maps.Values(in.Connections)))
 	if err != nil {
 		return db.FlowLink{}, err
@@ -198,8 +206,14 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commi
 		} else if n < len(conns) {
 			return problem(CodeState, "A connection of the link was deleted or has stopped working meanwhile.", "id")
 		}
+		was := link.Enabled
 		if err := db.SwitchLink(ctx, tx, &link, true); err != nil {
 			return err
+		}
+		if !was {
+			if err := e.setClock(ctx, tx, &link); err != nil {
+				return err
+			}
 		}
 		return commit(ctx, tx, id)
 	})

@@ -22,6 +22,11 @@ func (e *Engine) mapRecords(ctx context.Context, tx db.Tx, all []*dispatching) e
 			d.mapping.ID = d.cause.MappingID
 			continue
 		}
+		if maps, err := d.maps(ctx, tx); err != nil {
+			return err
+		} else if !maps {
+			continue
+		}
 		r := d.record()
 		slots = append(slots, db.Slot{OrgID: r.OrgID, VendorAccountID: r.VendorAccountID, Entity: r.Entity, ExternalID: r.ExternalID, Name: d.occ.Record.Name, EventID: d.ev.ID})
 		if d.occ.Parent != nil {
@@ -53,6 +58,17 @@ func (e *Engine) mapRecords(ctx context.Context, tx db.Tx, all []*dispatching) e
 	return nil
 }
 
+// maps tells whether the event's record gets a mapping: an occasion gets one only where a flow makes something for it.
+func (d *dispatching) maps(ctx context.Context, tx db.Tx) (bool, error) {
+	for _, l := range d.links {
+		p, err := d.e.plan(ctx, tx, d.ev.OrgID, l.VersionID)
+		if err != nil || !p.trigger.Occasion || p.writes() {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
 // suspect holds what looks like a loop: so many writes about one record, in so little time, are hardly anybody's doing. It is
 // the net below the recognition of echoes. What a person has started or released goes on.
 func (e *Engine) suspect(ctx context.Context, tx db.Tx, all []*dispatching) error {
@@ -60,7 +76,7 @@ func (e *Engine) suspect(ctx context.Context, tx db.Tx, all []*dispatching) erro
 	var suspects []*dispatching
 	var mappings []db.Key
 	for _, d := range all {
-		if len(d.links) > 0 && !d.mapping.New && d.ev.Source != FromHand && d.ev.ReleasedAt.IsZero() {
+		if d.mapping.ID != (db.ID{}) && !d.mapping.New && d.ev.Source != FromHand && d.ev.ReleasedAt.IsZero() {
 			suspects, mappings = append(suspects, d), append(mappings, db.Key{OrgID: d.ev.OrgID, ID: d.mapping.ID})
 		}
 	}

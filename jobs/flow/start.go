@@ -66,7 +66,7 @@ func (d *dispatching) to(ctx context.Context, tx db.Tx, link db.BoundLink, conns
 	run := db.Run{
 		OrgID: ev.OrgID, ID: db.NewID(), FlowID: link.FlowID, FlowVersionID: link.VersionID, FlowLinkID: link.ID, ConnectionID: ev.ConnectionID,
 		EventID: ev.ID, EventAt: ev.ReceivedAt, Source: ev.Source, BusinessKey: occ.BusinessKey,
-		Lane: occ.Record.Entity + "/" + occ.Record.ID, Entity: occ.Record.Entity, RecordID: occ.Record.ID, RecordName: occ.Record.Name,
+		Lane: p.lane(occ.Record), Entity: occ.Record.Entity, RecordID: occ.Record.ID, RecordName: occ.Record.Name,
 		VendorAt: ev.VendorAt, MappingID: d.mapping.ID, State: Queued, Chain: []db.ID{},
 	}
 	if d.cause != nil {

@@ -37,14 +37,17 @@ func (e *Engine) TriggerNow(ctx context.Context, tx db.Tx, org, link db.ID, payl
 	if err != nil {
 		return db.Event{}, problem(CodeInvalid, err.Error(), "payload")
 	}
+	now := time.Now().Truncate(time.Microsecond)
+	id := db.NewID()
+	if t.Occasion {
+		occ.Record.ID = db.FormatID("evt", id)
+	}
 	if strings.TrimSpace(occ.Record.ID) == "" {
 		return db.Event{}, problem(CodeInvalid, fmt.Sprintf("The payload names no %s.", t.Entity), "payload")
 	}
 	if have := connectors.Mode(conn.VendorAccount.Mode); occ.Mode != "" && occ.Mode != have {
 		return db.Event{}, problem(CodeModeMismatch, fmt.Sprintf("The payload is of %s data, and the flow link is for %s data.", occ.Mode, have), "payload")
 	}
-	now := time.Now().Truncate(time.Microsecond)
-	id := db.NewID()
 	ev := db.Event{
 		OrgID: org, ID: id, ConnectionID: conn.ID, FlowLinkID: link, Trigger: l.Trigger, DedupeKey: "manual:" + id.String(), Source: FromHand,
 		VendorType: l.Trigger, VendorAt: now, ReceivedAt: now, Entity: occ.Record.Entity, RecordID: occ.Record.ID, RecordName: occ.Record.Name,
