@@ -217,6 +217,8 @@ type Action struct {
 
 	// Run does it. in is JSON that was validated against Input; the answer is marshalled to JSON.
 	Run func(ctx context.Context, c Conn, in []byte) (any, error)
+	// Walk goes through all that it lists; nil for an action that lists nothing.
+	Walk *Walk
 }
 
 // Offer lists the values that a field may have, a page at a call, for a person to choose from. search is what they typed,
@@ -247,9 +249,9 @@ func Do[In, Out any](key, name string, fn func(context.Context, Conn, In) (Out, 
 	a := Action{
 		Key: key, Name: name, Input: schema.Of[In](), Output: schema.Of[Out](), Sample: mustJSON(sample),
 		Run: func(ctx context.Context, c Conn, raw []byte) (any, error) {
-			var in In
-			if err := json.Unmarshal(raw, &in); err != nil {
-				return nil, &Error{Kind: Invalid, Err: err}
+			in, err := input[In](raw)
+			if err != nil {
+				return nil, err
 			}
 			return fn(ctx, c, in)
 		},
@@ -258,6 +260,13 @@ func Do[In, Out any](key, name string, fn func(context.Context, Conn, In) (Out, 
 		o(&a)
 	}
 	return a
+}
+
+func input[In any](raw []byte) (in In, err error) {
+	if err := json.Unmarshal(raw, &in); err != nil {
+		return in, &Error{Kind: Invalid, Err: err}
+	}
+	return in, nil
 }
 
 // On describes a trigger whose payload is of type Out. sample must be a valid payload.

@@ -69,6 +69,16 @@ type Ref struct {
 	Adopted    bool              `json:"adopted,omitempty"`    // it was there already, and was not written
 }
 
+// Of is the id of another record that the same write made; empty when it made none of that entity and role.
+func (r Ref) Of(entity, role string) string {
+	for _, w := range r.With {
+		if w.Entity == entity && w.Role == role {
+			return w.ID
+		}
+	}
+	return ""
+}
+
 // Probe looks for what a write with an unknown outcome may have left. key is the idempotency key it was sent with.
 // It makes reads only. (Ref, true, nil) proves it happened; (_, false, nil) that nothing is there now. An error of kind
 // Conflict says something is there that may or may not be ours, and a person must tell; any other error settles nothing.

@@ -147,6 +147,7 @@ func check(c Connector) (problems []string) {
 	for _, a := range c.Actions {
 		named("action", a.Key, a.Name, a.Description)
 		need(a.Run != nil && a.Input != nil && a.Output != nil, "action %q: Run, input and output are needed", a.Key)
+		need(a.Walk == nil || a.Reads && a.Walk.Page != nil && a.Walk.Read != nil, "action %q: Walk needs Page and Read, and an action that only reads", a.Key)
 		need(records[a.Entity], "action %q: its entity %q is not among the records", a.Key, a.Entity)
 		if a.Input != nil {
 			need(fits(a.Input, a.Sample), "action %q: the sample does not fit the input", a.Key)

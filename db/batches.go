@@ -167,9 +167,15 @@ func EffectsOf(ctx context.Context, idb bun.IDB, org ID, ids []ID) (map[ID]Effec
 	return byID(ctx, idb, org, ids, func(e *Effect) ID { return e.ID })
 }
 
-// EffectsByRun reads what runs wrote, oldest first.
+// EffectsByRun reads what runs wrote, oldest first, but for what runs over many records wrote about those.
 func EffectsByRun(ctx context.Context, idb bun.IDB, org ID, runs []ID) (map[ID][]Effect, error) {
-	return under(ctx, idb, org, "run_id", runs, "id", func(e *Effect) ID { return e.RunID })
+	t := tableOf[Effect]()
+	rows, err := rowsOf[Effect](ctx, idb, t.read+" WHERE ef.org_id = $1 AND ef.run_id = ANY($2) AND NOT "+ofItem+" ORDER BY ef.id", org, runs)
+	out := make(map[ID][]Effect, len(runs))
+	for _, e := range rows {
+		out[e.RunID] = append(out[e.RunID], e)
+	}
+	return out, err
 }
 
 // MappingsOf reads mappings by id.

@@ -63,12 +63,17 @@ func GetEffect(ctx context.Context, idb bun.IDB, org, id ID) (Effect, error) {
 	return e, found(err)
 }
 
-// RunEffects are a run's effects that still count, oldest first.
+// RunEffects are a run's effects that still count, oldest first. Of a run over many records those about the records are left
+// out, as far as it is known what became of them.
 func RunEffects(ctx context.Context, idb bun.IDB, org, run ID) ([]Effect, error) {
 	var all []Effect
-	err := idb.NewSelect().Model(&all).Where("org_id = ? AND run_id = ? AND state NOT IN ('REFUSED', 'GIVEN_UP')", org, run).OrderExpr("id").Scan(ctx)
+	err := idb.NewSelect().Model(&all).Where("org_id = ? AND run_id = ? AND state NOT IN ('REFUSED', 'GIVEN_UP')", org, run).
+		Where("state IN ('SENT', 'UNKNOWN') OR NOT " + ofItem).OrderExpr("id").Scan(ctx)
 	return all, err
 }
+
+// ofItem tells an effect of a run over many records that is about one of them.
+const ofItem = `EXISTS (SELECT FROM runs r WHERE r.org_id = ef.org_id AND r.id = ef.run_id AND r.progress IS NOT NULL AND ef.mapping_id IS DISTINCT FROM r.mapping_id)`
 
 // LiveEffect finds the effect that is this one, whoever planned it; ErrNotFound when none lives.
 func LiveEffect(ctx context.Context, d *DB, org, account ID, key string) (Effect, error) {

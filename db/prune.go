@@ -25,6 +25,8 @@ func PruneRuns(ctx context.Context, idb bun.IDB, org ID, before time.Time, limit
 				AND NOT EXISTS (SELECT FROM effects e WHERE e.org_id = r.org_id AND e.run_id = r.id AND e.state NOT IN ('CONFIRMED', 'REFUSED', 'GIVEN_UP'))
 			ORDER BY r.id LIMIT ?3 FOR UPDATE SKIP LOCKED),
 		calls AS (DELETE FROM attempts WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
+		items AS (DELETE FROM run_items WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
+		known AS (DELETE FROM run_known WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
 		done AS (DELETE FROM steps WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
 		writes AS (
 			DELETE FROM effects e WHERE e.org_id = ?0 AND e.run_id IN (SELECT id FROM old) AND NOT (e.kind = 'CREATE' AND e.state = 'CONFIRMED')

@@ -72,8 +72,9 @@ type Step struct {
 	Reason          string
 	ErrorKind       string `bun:",nullzero"`
 	Error           string
-	StartedAt       time.Time `bun:",nullzero"`
-	EndedAt         time.Time `bun:",nullzero"`
+	StartedAt       time.Time       `bun:",nullzero"`
+	EndedAt         time.Time       `bun:",nullzero"`
+	Walk            json.RawMessage `bun:",nullzero"` // how far a step that lists has come
 }
 
 // GetRun reads a run.

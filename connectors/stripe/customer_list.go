@@ -1,8 +1,11 @@
 package stripe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	stripe "github.com/stripe/stripe-go/v76"
@@ -44,18 +47,69 @@ func listCustomers() connectors.Action {
 	return connectors.Do("customer.list", "List customers", runListCustomers, ListCustomersInput{}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists customers, newest first, page by page.", "customer", true
 		a.Help = "For many customers give max, and go on with starting_after until complete is true. What is made meanwhile comes before the first one, so nothing is listed twice."
-	})
+	}, connectors.Walked(walkCustomers, readCustomer))
+}
+
+// walkCustomers goes from the newest to the oldest, so that what is made meanwhile is left out. The cursor is the last
+// customer with the time it was made: should it be deleted before the walk goes on, the list goes on at that time, and those
+// of the same second come again.
+func walkCustomers(ctx context.Context, c connectors.Conn, in ListCustomersInput, cursor string) (connectors.Stretch, error) {
+	p := in.params(ctx, pageSize)
+	after, at, _ := strings.Cut(cmp.Or(cursor, in.StartingAfter), "@")
+	p.StartingAfter = given(after)
+	it := api(c).Customers.List(p)
+	err := failed(c, it.Err(), false)
+	if made, bad := strconv.ParseInt(at, 10, 64); connectors.KindOf(err) == connectors.Invalid && bad == nil {
+		p = in.params(ctx, pageSize)
+		if p.CreatedRange == nil {
+			p.CreatedRange = &stripe.RangeQueryParams{}
+		}
+		p.CreatedRange.LesserThanOrEqual = made
+		it = api(c).Customers.List(p)
+		err = failed(c, it.Err(), false)
+	}
+	if err != nil {
+		return connectors.Stretch{}, fmt.Errorf("listing customers: %w", err)
+	}
+	page := it.CustomerList()
+	out := connectors.Stretch{More: page.HasMore && len(page.Data) > 0}
+	for _, cus := range page.Data {
+		out.Entries = append(out.Entries, entry(cus))
+		out.Cursor = fmt.Sprintf("%s@%d", cus.ID, cus.Created)
+	}
+	return out, nil
+}
+
+func readCustomer(ctx context.Context, c connectors.Conn, id string) (connectors.Entry, error) {
+	cus, err := getCustomer(ctx, c, id)
+	if err != nil {
+		return connectors.Entry{}, err
+	}
+	return entry(cus), nil
+}
+
+func entry(cus *stripe.Customer) connectors.Entry {
+	return connectors.Entry{Record: connectors.Subject{Entity: "customer", ID: cus.ID, Name: label(cus)}, Email: cus.Email, Value: listed(cus)}
+}
+
+// params are those of one call for up to n customers.
+func (in ListCustomersInput) params(ctx context.Context, n int64) *stripe.CustomerListParams {
+	p := &stripe.CustomerListParams{ListParams: first(ctx, n), Email: given(in.Email)}
+	if in.CreatedAfter == nil && in.CreatedBefore == nil {
+		return p
+	}
+	p.CreatedRange = &stripe.RangeQueryParams{}
+	if in.CreatedAfter != nil {
+		p.CreatedRange.GreaterThan = in.CreatedAfter.Unix()
+	}
+	if in.CreatedBefore != nil {
+		p.CreatedRange.LesserThan = in.CreatedBefore.Unix()
+	}
+	return p
 }
 
 func runListCustomers(ctx context.Context, c connectors.Conn, in ListCustomersInput) (ListCustomersOutput, error) {
 	out := ListCustomersOutput{Customers: []ListedCustomer{}}
-	created := &stripe.RangeQueryParams{}
-	if in.CreatedAfter != nil {
-		created.GreaterThan = in.CreatedAfter.Unix()
-	}
-	if in.CreatedBefore != nil {
-		created.LesserThan = in.CreatedBefore.Unix()
-	}
 	size, after := in.PageSize, in.StartingAfter
 	if size == 0 {
 		size = pageSize
@@ -65,11 +119,8 @@ func runListCustomers(ctx context.Context, c connectors.Conn, in ListCustomersIn
 		if in.Max > 0 {
 			n = min(n, in.Max-int64(out.Count))
 		}
-		p := &stripe.CustomerListParams{ListParams: first(ctx, n), Email: given(in.Email)}
+		p := in.params(ctx, n)
 		p.StartingAfter = given(after)
-		if in.CreatedAfter != nil || in.CreatedBefore != nil {
-			p.CreatedRange = created
-		}
 		it := api(c).Customers.List(p)
 		if err := it.Err(); err != nil {
 			return ListCustomersOutput{}, fmt.Errorf("listing customers: %w", failed(c, err, false))

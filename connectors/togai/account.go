@@ -222,7 +222,16 @@ func listAccounts() connectors.Action {
 		a.Description, a.Entity, a.Reads = "Lists accounts, last changed first.", "account", true
 		a.Options = map[string]connectors.Offer{"customer_id": offerCustomers}
 		a.Help = "Togai has no search: narrow the list by customer or status, or raise the limit to see more."
-	})
+	}, connectors.Walked(func(ctx context.Context, c connectors.Conn, in ListAccountsInput, cursor string) (connectors.Stretch, error) {
+		return walked(ctx, c, "accounts", url.Values{"customer_id": {in.CustomerID}, "status": {in.Status}}, cursor, account.entry)
+	}, func(ctx context.Context, c connectors.Conn, id string) (connectors.Entry, error) {
+		a, err := fetchAccount(ctx, c, id)
+		return a.entry(), err
+	}))
+}
+
+func (a account) entry() connectors.Entry {
+	return connectors.Entry{Record: connectors.Subject{Entity: "account", ID: a.ID, Name: a.Name}, Parent: a.CustomerID, Email: a.PrimaryEmail, Value: a.plain()}
 }
 
 func runListAccounts(ctx context.Context, c connectors.Conn, in ListAccountsInput) (ListAccountsOutput, error) {

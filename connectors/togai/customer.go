@@ -134,8 +134,8 @@ func runCreateCustomer(ctx context.Context, c connectors.Conn, in CreateCustomer
 	if err != nil {
 		return CreatedCustomer{}, fmt.Errorf("creating customer %s: %w", in.ID, err)
 	}
-	return CreatedCustomer{
-		CustomerID: ref.ID, TogaiCustomerID: ref.Attributes[attrTogaiCustomer], AccountID: in.accountID(), TogaiAccountID: ref.Attributes[attrTogaiAccount],
+	return CreatedCustomer{ // one that was there already may have another account
+		CustomerID: ref.ID, TogaiCustomerID: ref.Attributes[attrTogaiCustomer], AccountID: cmp.Or(ref.Of("account", ""), in.accountID()), TogaiAccountID: ref.Attributes[attrTogaiAccount],
 		Name: cmp.Or(ref.Name, in.Name), Email: cmp.Or(ref.Attributes[attrEmail], in.Email), Created: !ref.Adopted,
 	}, nil
 }
@@ -218,7 +218,16 @@ func listCustomers() connectors.Action {
 	return connectors.Do("customer.list", "List customers", runListCustomers, ListCustomersInput{Status: "ACTIVE"}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists customers, last changed first.", "customer", true
 		a.Help = "Togai has no search: narrow the list by status, or raise the limit to see more."
-	})
+	}, connectors.Walked(func(ctx context.Context, c connectors.Conn, in ListCustomersInput, cursor string) (connectors.Stretch, error) {
+		return walked(ctx, c, "customers", url.Values{"status": {in.Status}}, cursor, customer.entry)
+	}, func(ctx context.Context, c connectors.Conn, id string) (connectors.Entry, error) {
+		x, err := fetchCustomer(ctx, c, id)
+		return x.entry(), err
+	}))
+}
+
+func (x customer) entry() connectors.Entry {
+	return connectors.Entry{Record: connectors.Subject{Entity: "customer", ID: x.ID, Name: x.Name}, Email: x.PrimaryEmail, Value: x.plain()}
 }
 
 func runListCustomers(ctx context.Context, c connectors.Conn, in ListCustomersInput) (ListCustomersOutput, error) {

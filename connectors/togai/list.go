@@ -198,3 +198,22 @@ func sized(token string, size int, filters url.Values) url.Values {
 	}
 	return q
 }
+
+// walked is one page of a walk over records. A record that is changed meanwhile comes to the top, where the walk has passed:
+// who must know reads it.
+func walked[T any](ctx context.Context, c connectors.Conn, list string, filters url.Values, cursor string, entry func(T) connectors.Entry) (connectors.Stretch, error) {
+	p, _, err := getPage[T](ctx, c, list, cursor, filters)
+	if cursor != "" && connectors.KindOf(err) == connectors.Invalid { // the token of a walk that was left off long ago
+		return connectors.Stretch{More: true}, nil
+	}
+	if err != nil {
+		return connectors.Stretch{}, fmt.Errorf("listing %s: %w", list, err)
+	}
+	out := connectors.Stretch{Cursor: p.next(), More: p.next() != ""}
+	for _, x := range p.Data {
+		if e := entry(x); e.Record.ID != "" {
+			out.Entries = append(out.Entries, e)
+		}
+	}
+	return out, nil
+}

@@ -30,6 +30,7 @@ type Activation struct {
 	pacers   map[db.ID]*pacer      // by vendor account
 	broken   error                 // why the run can never go on
 	fresh    bool                  // its record's mapping was made with it: who else writes about it has done so since
+	item     *item                 // the record that this part of the run is about; nil for the run itself
 	stop     context.CancelCauseFunc
 }
 

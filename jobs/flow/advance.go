@@ -87,6 +87,9 @@ func (a *Activation) step(ctx context.Context, i int) (*Next, error) {
 		a.close(s, Adopted, cameFromHere)
 		return nil, nil
 	}
+	if p.items > 0 {
+		return a.pass(ctx, i)
+	}
 	if err := a.act(ctx, s, p); err != nil {
 		return a.stopped(ctx, s, s.ConnectionID, err)
 	}
@@ -169,7 +172,7 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 		return fmt.Errorf("rendering the input: %w", err)
 	}
 	s.Input = raw
-	if bad := p.action.Input.Validate(in); len(bad) > 0 {
+	if bad := p.action.Input.Validate(in); len(bad) > 0 && !a.item.isThere(s, p) {
 		return connectors.Errorf(connectors.Invalid, "%s: %s", strings.Join(bad[0].Path, "."), bad[0].Message)
 	}
 	j := a.journal(s, conn)
@@ -270,7 +273,7 @@ func (a *Activation) unsettled() bool {
 
 func (a *Activation) unsettledIn(step string) bool {
 	for _, ef := range a.effects {
-		if ef.Step == step && (ef.State == EffectSent || ef.State == EffectUnknown) {
+		if (ef.Step == step || a.plan.of(ef.Step, step)) && (ef.State == EffectSent || ef.State == EffectUnknown) {
 			return true
 		}
 	}

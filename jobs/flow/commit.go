@@ -133,7 +133,9 @@ func (e *Engine) apply(r *db.Run, n Next) {
 		r.EndedAt = time.Now()
 		return
 	}
-	if n.wait >= 0 {
+	if n.state == Queued { // it goes on at once, when others have had their turn
+		r.DueAt = time.Now().Add(10 * time.Second)
+	} else if n.wait >= 0 {
 		r.WakeAt = time.Now().Add(n.wait)
 		r.DueAt = r.WakeAt
 	}

@@ -53,7 +53,8 @@ func (e *Engine) Cancel(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, e
 }
 
 // Retry goes on with a run that failed or was cancelled, from the step it stopped at, in its lane's turn; one that waits
-// for its next try does not wait any longer, and one that waits for a person looks again whether the matter has cleared.
+// for its next try does not wait any longer, and one that waits for a person looks again whether the matter has cleared. Of
+// a run over many records those that failed are dealt with again.
 // What it has done already is not done again.
 func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, error) {
 	r, err := e.lockInLane(ctx, tx, org, id)
@@ -62,8 +63,8 @@ func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, er
 	}
 	switch {
 	case r.State == Waiting && (r.WaitingReason == ForRetry || r.WaitingReason == ForPerson):
-	case r.State == Failed || r.State == Cancelled:
-		if err := db.ReopenSteps(ctx, tx, org, id); err != nil {
+	case r.State == Failed || r.State == Cancelled || r.State == Succeeded && r.FailedItems > 0:
+		if err := e.reopen(ctx, tx, r); err != nil {
 			return r, err
 		}
 	default:
@@ -90,6 +91,18 @@ func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, er
 		return r, db.Tell(ctx, tx, r, nil)
 	}
 	return r, e.queued(ctx, tx, r)
+}
+
+// reopen makes what failed of a run pending again: its steps, and its records.
+func (e *Engine) reopen(ctx context.Context, tx db.Tx, r db.Run) error {
+	if err := db.ReopenSteps(ctx, tx, r.OrgID, r.ID); err != nil || r.FailedItems == 0 {
+		return err
+	}
+	p, err := e.plan(ctx, tx, r.OrgID, r.FlowVersionID)
+	if err != nil {
+		return err
+	}
+	return db.ReopenItems(ctx, tx, r.OrgID, r.ID, p.itemSteps())
 }
 
 // Release lets an event go that was held: its runs begin.

@@ -47,6 +47,9 @@ type StepRef struct {
 	// Record is the record that the step is about, where that is not the trigger's: what the step makes is linked to it.
 	Record *RecordRef `json:"record,omitempty"`
 	Input  any        `json:"input"`
+	// ForEach is the key of the step that lists the records for each of which this one is done, as item.
+	ForEach string    `json:"forEach,omitempty"`
+	Match   *MatchRef `json:"match,omitempty"`
 }
 
 // RecordRef names a record in one of the apps that a flow uses.
@@ -73,6 +76,8 @@ type planStep struct {
 	input  *expr.Template
 	record *expr.Template // its id
 	when   *expr.Condition
+	items  int    // how many steps are done for each record that this one lists
+	match  *match // of a step with forEach; nil when it knows records by their mappings alone
 }
 
 var stepKey = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
@@ -141,6 +146,7 @@ func prepare(raw json.RawMessage, apps *connectors.Registry) (*plan, error) {
 		}
 		p.steps = append(p.steps, ps)
 	}
+	p.prepareItems(scope, func(i int) (connectors.Connector, bool) { return apps.App(p.steps[i].App) }, add, compiled)
 	if len(d.Steps) == 0 {
 		add(CodeRequired, "A flow needs at least one step.", "steps")
 	}
@@ -233,5 +239,5 @@ func (p *plan) lane(record connectors.Subject) string {
 
 // writes tells whether a step writes for the trigger's own record.
 func (p *plan) writes() bool {
-	return slices.ContainsFunc(p.steps, func(s planStep) bool { return !s.action.Reads })
+	return slices.ContainsFunc(p.steps, func(s planStep) bool { return !s.action.Reads && s.ForEach == "" && s.Record == nil })
 }

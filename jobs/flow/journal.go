@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,8 @@ type journal struct {
 	conn db.Connection
 	app  connectors.Connector
 	pace *pacer
+	// quiet: its calls leave no trace of their own, as they are many.
+	quiet bool
 
 	mapping db.ID // of the record that the step is about
 
@@ -61,6 +64,12 @@ func (j *journal) Called(_ context.Context, c connectors.Call) {
 	if j.a == nil {
 		return
 	}
+	if j.quiet || j.a.item != nil { // of many records only what failed is told, with the record
+		if j.a.item != nil && (c.Err != nil || c.Status >= 400) {
+			j.a.item.requestID = c.RequestID
+		}
+		return
+	}
 	at := db.Attempt{
 		OrgID: j.conn.OrgID, ID: db.NewID(), RunID: j.a.run.ID, Step: j.step.Key, Method: c.Method, Path: c.Path, Status: c.Status,
 		RequestID: c.RequestID, At: c.Started, TookUS: c.Took.Microseconds(),
@@ -80,6 +89,9 @@ func (j *journal) Called(_ context.Context, c connectors.Call) {
 // Effect implements connectors.Journal: it answers what the effect left, or makes it happen, once.
 func (j *journal) Effect(ctx context.Context, in connectors.Intent, probe connectors.Probe, send connectors.Send) (connectors.Ref, error) {
 	key := j.key(in)
+	if ref, there, err := j.ofItem(ctx, in, key); there || err != nil {
+		return ref, err
+	}
 	ef, err := j.known(ctx, key)
 	if err != nil {
 		return connectors.Ref{}, err
@@ -114,9 +126,9 @@ func (j *journal) key(in connectors.Intent) string {
 	case in.Kind == connectors.CreateEffect:
 		return fmt.Sprintf("create/%s/%s/%s", j.mapping, s.Entity, s.Role)
 	case in.Kind == connectors.AppendEffect:
-		return fmt.Sprintf("append/%s/%s", s.Entity, in.Occurrence)
+		return fmt.Sprintf("append/%s/%s%s", s.Entity, in.Occurrence, j.a.itemKey())
 	}
-	return fmt.Sprintf("set/%s/%s/%s/%s/%s", j.a.run.ID, j.step.Key, s.Entity, s.ID, in.Name)
+	return fmt.Sprintf("set/%s/%s/%s/%s/%s%s", j.a.run.ID, j.step.Key, s.Entity, s.ID, in.Name, j.a.itemKey())
 }
 
 // splitCreateKey reads entity and role back out of the key of a run's CREATE.
@@ -212,9 +224,9 @@ func (j *journal) Adopt(ctx context.Context, in connectors.Intent, ref connector
 			return err
 		}
 		for i, s := range in.Slots {
-			id := s.ID
-			if i == 0 {
-				id = ref.ID
+			id := ref.ID
+			if i > 0 {
+				id = cmp.Or(ref.Of(s.Entity, s.Role), s.ID)
 			}
 			made, err := db.FillSlot(ctx, tx, db.Slot{
 				OrgID: j.conn.OrgID, MappingID: j.mapping, VendorAccountID: j.conn.VendorAccountID, Entity: s.Entity, Role: s.Role,

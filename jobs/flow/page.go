@@ -154,7 +154,7 @@ func (p *page) say() *db.Progress {
 	a := p.a
 	if p.next == nil {
 		steps := a.done
-		if p.step != nil {
+		if p.step != nil && a.item == nil { // the steps that are done for each record have one row for all
 			steps = append(slices.Clip(steps), p.step)
 		}
 		p.progress = &db.Progress{Run: &a.run, Steps: steps, Told: a.told(steps), Attempts: a.attempts}
@@ -217,6 +217,11 @@ func (e *Engine) endRuns(ctx context.Context, tx db.Tx, all []*page) error {
 			}
 			if out := (db.LinkRan{OrgID: r.OrgID, FlowLinkID: r.FlowLinkID, Failed: r.State == Failed}); r.State != Cancelled && !slices.Contains(ran, out) {
 				ran = append(ran, out)
+			}
+		}
+		if p.next != nil && p.next.state == Queued {
+			if err := e.Queue.Add(ctx, tx, Task{Kind: Activate, Org: p.leaving.OrgID, ID: p.leaving.ID}); err != nil {
+				return err
 			}
 		}
 		if p.done != nil {
