@@ -128,6 +128,17 @@ func RunsByLink(ctx context.Context, idb bun.IDB, org ID, links []ID, w Window) 
 	return pages[ID, Run](ctx, idb, org, "uuid", links, w, func(q *bun.SelectQuery) { q.Where("r.flow_link_id = p.key") })
 }
 
+// ItemsByRun lists for each run the records that were not dealt with: all, or those in one state.
+func ItemsByRun(state string) func(ctx context.Context, idb bun.IDB, org ID, runs []ID, w Window) (map[ID][]RunItem, error) {
+	return func(ctx context.Context, idb bun.IDB, org ID, runs []ID, w Window) (map[ID][]RunItem, error) {
+		return pages[ID, RunItem](ctx, idb, org, "uuid", runs, w, func(q *bun.SelectQuery) {
+			if q.Where("ri.run_id = p.key"); state != "" {
+				q.Where("ri.state = ?", state)
+			}
+		})
+	}
+}
+
 // MappingsPage lists mappings.
 func MappingsPage(ctx context.Context, idb bun.IDB, org ID, f MappingFilter, w Window) ([]Mapping, error) {
 	return page[Mapping](ctx, idb, org, w, func(q *conditions) {

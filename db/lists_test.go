@@ -78,6 +78,7 @@ func crowded(t *testing.T) (*db.DB, *spoken, db.ID) {
 		row("effects", "id, vendor_account_id, connection_id, run_id, mapping_id, kind, key, state, entity",
 			one(8, "n")+", "+one(7, "n % 50")+", "+one(1, "n % 50")+", "+one(6, "n")+", "+one(5, "n % 500")+", 'SET', 'k' || n, CASE WHEN n % 100 = 0 THEN 'CONFLICT' ELSE 'CONFIRMED' END, 'e'", 20000)
 		row("attempts", "id, run_id, step, effect_id, method, path, status, at, took_us", "gen_random_uuid(), "+one(6, "n")+", 's', "+one(8, "n")+", 'GET', '/', 200, now(), 1", 20000)
+		row("run_items", "id, run_id, step, entity, key, state", "gen_random_uuid(), "+one(6, "n % 20 + 1")+", 's', 'e', 'k' || n, CASE WHEN n % 50 = 0 THEN 'FAILED' ELSE 'POSSIBLE_DUPLICATE' END", 20000)
 		row("api_tokens", "id, name, hash, hint, scopes", "gen_random_uuid(), 't', decode(md5('"+org.String()+"t' || n), 'hex'), '', '{READ}'", 5000)
 		row("audit_log", "id, token_id, actor, field, object_id, outcome", "gen_random_uuid(), "+one(9, "n % 50")+", 'a', 'field' || n % 30, CASE WHEN n % 3 > 0 THEN 'object' || n % 500 END, 'DONE'", 20000)
 		row("event_bodies", "event_id, at, body", one(4, "n")+", now(), ''", 20000)
@@ -231,6 +232,11 @@ func TestPlans(t *testing.T) {
 		{"effects of runs", sorts, func(db.Window) error { _, err := db.EffectsByRun(ctx, d, org, few(run)); return err }},
 		{"slots of mappings", sorts, func(db.Window) error { _, err := db.SlotsByMapping(ctx, d, org, few(mapping)); return err }},
 		{"slots of effects", sorts, func(db.Window) error { _, err := db.SlotsByEffect(ctx, d, org, few(effect)); return err }},
+		{"items of runs", sorts, func(w db.Window) error { _, err := db.ItemsByRun("")(ctx, d, org, few(run), w); return err }},
+		{"failed items of runs", sorts, func(w db.Window) error {
+			_, err := db.ItemsByRun("FAILED")(ctx, d, org, few(run), w)
+			return err
+		}},
 		{"a mapping by its record", sorts, func(db.Window) error {
 			if _, err := db.MappingByRecord(ctx, d, org, "app7", "e", "x7", db.ID{}); err != nil && err != db.ErrNotFound {
 				return err

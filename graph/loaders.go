@@ -54,9 +54,14 @@ type loaders struct {
 	linksUsing       *dataloadgen.Loader[paging[db.ID], []db.FlowLink] // a connection
 	eventsThrough    *dataloadgen.Loader[paging[db.ID], []db.Event]    // a connection
 	runsOfLink       *dataloadgen.Loader[paging[db.ID], []db.Run]
+	itemsOfRun       map[string]*dataloadgen.Loader[paging[db.ID], []db.RunItem] // by state
 }
 
 func (r *Resolvers) newLoaders() *loaders {
+	items := map[string]*dataloadgen.Loader[paging[db.ID], []db.RunItem]{"": pagesOf(r, db.ItemsByRun(""))}
+	for _, state := range model.AllRunItemState {
+		items[string(state)] = pagesOf(r, db.ItemsByRun(string(state)))
+	}
 	return &loaders{
 		organizations: byID(r, db.OrganizationsOf),
 		tokens:        byID(r, db.TokensOf),
@@ -86,6 +91,7 @@ func (r *Resolvers) newLoaders() *loaders {
 		linksUsing:       pagesOf(r, db.FlowLinksByConnection),
 		eventsThrough:    pagesOf(r, db.EventsByConnection),
 		runsOfLink:       pagesOf(r, db.RunsByLink),
+		itemsOfRun:       items,
 	}
 }
 

@@ -48,6 +48,7 @@ type (
 	slotResolver       struct{ *Resolvers }
 	provenanceResolver struct{ *Resolvers }
 	runResolver        struct{ *Resolvers }
+	runItemResolver    struct{ *Resolvers }
 	stepResolver       struct{ *Resolvers }
 	stepErrorResolver  struct{ *Resolvers }
 	updateResolver     struct{ *Resolvers }
@@ -71,6 +72,7 @@ func (r *Resolvers) Mapping() generated.MappingResolver               { return m
 func (r *Resolvers) MappingSlot() generated.MappingSlotResolver       { return slotResolver{r} }
 func (r *Resolvers) SlotProvenance() generated.SlotProvenanceResolver { return provenanceResolver{r} }
 func (r *Resolvers) Run() generated.RunResolver                       { return runResolver{r} }
+func (r *Resolvers) RunItem() generated.RunItemResolver               { return runItemResolver{r} }
 func (r *Resolvers) RunStep() generated.RunStepResolver               { return stepResolver{r} }
 func (r *Resolvers) StepError() generated.StepErrorResolver           { return stepErrorResolver{r} }
 func (r *Resolvers) RunUpdate() generated.RunUpdateResolver           { return updateResolver{r} }

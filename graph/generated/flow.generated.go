@@ -743,6 +743,29 @@ func fieldContext_FlowStep_record(_ context.Context, ec *executionContext, field
 	return fc, nil
 }
 
+func _FlowStep_forEach(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowStep) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowStep_forEach(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ForEach, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_FlowStep_forEach(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowStep", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
 func _StepRecord_id(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.StepRecord) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1348,6 +1371,11 @@ func _FlowStep(ctx context.Context, ec *executionContext, sel ast.SelectionSet, 
 			}
 		case "record":
 			out.Values[i] = _FlowStep_record(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "forEach":
+			out.Values[i] = _FlowStep_forEach(ctx, ec, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}

@@ -36,6 +36,7 @@ type ResolverRoot interface {
 	Mutation() MutationResolver
 	Query() QueryResolver
 	Run() RunResolver
+	RunItem() RunItemResolver
 	RunStep() RunStepResolver
 	RunUpdate() RunUpdateResolver
 	SlotProvenance() SlotProvenanceResolver
@@ -1304,6 +1305,11 @@ type FlowStep {
   condition: String
   """The record it is about, to which what it makes is linked; null when that is the trigger's."""
   record: StepRecord
+  """
+  Key of the step before that lists the records for each of which this one is done; expressions read the record as item. Null
+  for a step that is done once.
+  """
+  forEach: String
 }
 
 """The record that a step is about."""
@@ -1855,7 +1861,7 @@ type Run implements Node {
   origin: EventSource!
   """
   The record it is about, by its id at the trigger's vendor, for instance cus_9s6XKzkNRiz8i3. With the flow link it names
-  the lane.
+  the lane. What somebody asked for or a schedule started is an occurrence, and all occurrences of a flow link are one lane.
   """
   record: String!
   """The kind of record it is about, for instance customer."""
@@ -1880,8 +1886,24 @@ type Run implements Node {
   mapping: Mapping
   """How far a run over many records has come; null for other runs."""
   progress: RunProgress
-  """How many of many records failed, although the run as such succeeded."""
+  """How many of many records failed, although the run as such succeeded: see items. retryRun takes them up again."""
   failedItems: Int!
+  """
+  The records of a run over many that were not dealt with, or not yet, last come first. Those that were are counted by
+  progress, and mappings lead to them.
+  """
+  items(
+    """Only those in this state."""
+    state: RunItemState
+    """Size of the page from the start: 1 to 100, 20 when neither first nor last is given."""
+    first: Int
+    """Cursor after which the page begins."""
+    after: String
+    """Size of the page from the end: 1 to 100. Not together with first."""
+    last: Int
+    """Cursor before which the page ends."""
+    before: String
+  ): RunItemConnection!
   """Counts the changes of the run. A feed message with a version you have already can be dropped."""
   version: Int!
   """
@@ -1941,12 +1963,68 @@ type RunProgress {
   listed: Int!
   """Records made."""
   created: Int!
-  """Records that were linked before."""
+  """Records that were linked already, or that name what they are on the other side."""
   alreadyLinked: Int!
-  """Records that look like one that is there, by e-mail alone."""
+  """Records that look like one that is there, by e-mail alone. Nothing was made for them."""
   possibleDuplicates: Int!
   """Records that failed."""
   failed: Int!
+}
+
+"""A record of a run over many that was not dealt with, or not yet."""
+type RunItem {
+  """Stable, for client caches."""
+  id: ID!
+  """The record, by its id where it was listed."""
+  record: String!
+  """The kind of record, for instance customer."""
+  entity: String!
+  """Its name; null when it has none."""
+  recordName: String
+  """Where it stands."""
+  state: RunItemState!
+  """What went wrong, of which sort; null where nothing did, as with possible duplicates."""
+  errorKind: ErrorKind
+  """What went wrong, or what it may be a duplicate of."""
+  message: String
+  """The vendor's id of the call that failed, to ask its support about; null when there is none."""
+  vendorRequestId: String
+  """When it is tried again; null unless it is PENDING."""
+  waitingUntil: DateTime
+  """The mapping of the record; null when it has none."""
+  mapping: Mapping
+  """When it was first left."""
+  createdAt: DateTime!
+  """When it was last looked at."""
+  updatedAt: DateTime!
+}
+
+"""What became of a record of a run over many."""
+enum RunItemState {
+  """It failed in a way that may pass, and is tried again before the run ends."""
+  PENDING
+  """Its e-mail address is that of a record on the other side, and nothing else says that they are the same."""
+  POSSIBLE_DUPLICATE
+  """It failed. retryRun takes it up again, once the cause is gone."""
+  FAILED
+}
+
+"""A page of records of a run."""
+type RunItemConnection {
+  """The records with their cursors."""
+  edges: [RunItemEdge!]!
+  """The records alone."""
+  nodes: [RunItem!]!
+  """Where the page begins and ends."""
+  pageInfo: PageInfo!
+}
+
+"""A record in a list."""
+type RunItemEdge {
+  """Position in the list, to page from."""
+  cursor: String!
+  """The record."""
+  node: RunItem!
 }
 
 """A page of runs."""
@@ -2022,8 +2100,9 @@ extend type Mutation {
 
   """
   Goes on with a run that failed or was cancelled, from the step it stopped at; one that waits for its next try (RETRY) or
-  for a person (PERSON) looks again at once. What was written before is not written again. A run in another state answers
-  WRONG_STATE, with what to do in place of it.
+  for a person (PERSON) looks again at once. Of a run over many records it takes up those that failed, and those alone once
+  all were gone through. What was written before is not written again. A run in another state answers WRONG_STATE, with
+  what to do in place of it.
   """
   retryRun(
     """Which run."""
@@ -3096,6 +3175,8 @@ func childFields_FlowStep(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_FlowStep_condition(ctx, ec, field)
 	case "record":
 		return fieldContext_FlowStep_record(ctx, ec, field)
+	case "forEach":
+		return fieldContext_FlowStep_forEach(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FlowStep", field.Name)
 }
@@ -3332,6 +3413,8 @@ func childFields_Run(ctx context.Context, ec *executionContext, field graphql.Co
 		return fieldContext_Run_progress(ctx, ec, field)
 	case "failedItems":
 		return fieldContext_Run_failedItems(ctx, ec, field)
+	case "items":
+		return fieldContext_Run_items(ctx, ec, field)
 	case "version":
 		return fieldContext_Run_version(ctx, ec, field)
 	case "feedCursor":
@@ -3390,6 +3473,58 @@ func childFields_RunEdge(ctx context.Context, ec *executionContext, field graphq
 		return fieldContext_RunEdge_node(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RunEdge", field.Name)
+}
+
+func childFields_RunItem(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_RunItem_id(ctx, ec, field)
+	case "record":
+		return fieldContext_RunItem_record(ctx, ec, field)
+	case "entity":
+		return fieldContext_RunItem_entity(ctx, ec, field)
+	case "recordName":
+		return fieldContext_RunItem_recordName(ctx, ec, field)
+	case "state":
+		return fieldContext_RunItem_state(ctx, ec, field)
+	case "errorKind":
+		return fieldContext_RunItem_errorKind(ctx, ec, field)
+	case "message":
+		return fieldContext_RunItem_message(ctx, ec, field)
+	case "vendorRequestId":
+		return fieldContext_RunItem_vendorRequestId(ctx, ec, field)
+	case "waitingUntil":
+		return fieldContext_RunItem_waitingUntil(ctx, ec, field)
+	case "mapping":
+		return fieldContext_RunItem_mapping(ctx, ec, field)
+	case "createdAt":
+		return fieldContext_RunItem_createdAt(ctx, ec, field)
+	case "updatedAt":
+		return fieldContext_RunItem_updatedAt(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RunItem", field.Name)
+}
+
+func childFields_RunItemConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return fieldContext_RunItemConnection_edges(ctx, ec, field)
+	case "nodes":
+		return fieldContext_RunItemConnection_nodes(ctx, ec, field)
+	case "pageInfo":
+		return fieldContext_RunItemConnection_pageInfo(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RunItemConnection", field.Name)
+}
+
+func childFields_RunItemEdge(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return fieldContext_RunItemEdge_cursor(ctx, ec, field)
+	case "node":
+		return fieldContext_RunItemEdge_node(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RunItemEdge", field.Name)
 }
 
 func childFields_RunProgress(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -45,7 +45,7 @@ func (a *Apps) Steps(v *Version) ([]*FlowStep, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = &FlowStep{ID: part("fst", v.FlowID.String(), s.Key), Key: s.Key, Action: a.Action(s.App, s.Action), Input: input, Condition: text(s.When), Record: record}
+		out[i] = &FlowStep{ID: part("fst", v.FlowID.String(), s.Key), Key: s.Key, Action: a.Action(s.App, s.Action), Input: input, Condition: text(s.When), Record: record, ForEach: text(s.ForEach)}
 	}
 	return out, nil
 }

@@ -572,6 +572,9 @@ type FlowStep struct {
 	Condition *string `json:"condition,omitempty"`
 	// The record it is about, to which what it makes is linked; null when that is the trigger's.
 	Record *StepRecord `json:"record,omitempty"`
+	// Key of the step before that lists the records for each of which this one is done; expressions read the record as item. Null
+	// for a step that is done once.
+	ForEach *string `json:"forEach,omitempty"`
 }
 
 // One value of a drop-down.
@@ -760,7 +763,7 @@ type Run struct {
 	// How the event got here.
 	Origin EventSource `json:"origin"`
 	// The record it is about, by its id at the trigger's vendor, for instance cus_9s6XKzkNRiz8i3. With the flow link it names
-	// the lane.
+	// the lane. What somebody asked for or a schedule started is an occurrence, and all occurrences of a flow link are one lane.
 	Record string `json:"record"`
 	// The kind of record it is about, for instance customer.
 	Entity string `json:"entity"`
@@ -778,7 +781,7 @@ type Run struct {
 	Error *StepError `json:"error,omitempty"`
 	// How far a run over many records has come; null for other runs.
 	Progress *RunProgress `json:"progress,omitempty"`
-	// How many of many records failed, although the run as such succeeded.
+	// How many of many records failed, although the run as such succeeded: see items. retryRun takes them up again.
 	FailedItems int32 `json:"failedItems"`
 	// Counts the changes of the run. A feed message with a version you have already can be dropped.
 	Version int32 `json:"version"`
@@ -834,6 +837,33 @@ type RunFilter struct {
 	State *RunState `json:"state,omitempty"`
 }
 
+// A record of a run over many that was not dealt with, or not yet.
+type RunItem struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// The record, by its id where it was listed.
+	Record string `json:"record"`
+	// The kind of record, for instance customer.
+	Entity string `json:"entity"`
+	// Its name; null when it has none.
+	RecordName *string `json:"recordName,omitempty"`
+	// Where it stands.
+	State RunItemState `json:"state"`
+	// What went wrong, of which sort; null where nothing did, as with possible duplicates.
+	ErrorKind *ErrorKind `json:"errorKind,omitempty"`
+	// What went wrong, or what it may be a duplicate of.
+	Message *string `json:"message,omitempty"`
+	// The vendor's id of the call that failed, to ask its support about; null when there is none.
+	VendorRequestID *string `json:"vendorRequestId,omitempty"`
+	// When it is tried again; null unless it is PENDING.
+	WaitingUntil *time.Time `json:"waitingUntil,omitempty"`
+	// When it was first left.
+	CreatedAt time.Time `json:"createdAt"`
+	// When it was last looked at.
+	UpdatedAt time.Time  `json:"updatedAt"`
+	Row       db.RunItem `json:"-"`
+}
+
 // How far a run over many records has come.
 type RunProgress struct {
 	// Stable, for client caches.
@@ -842,9 +872,9 @@ type RunProgress struct {
 	Listed int32 `json:"listed"`
 	// Records made.
 	Created int32 `json:"created"`
-	// Records that were linked before.
+	// Records that were linked already, or that name what they are on the other side.
 	AlreadyLinked int32 `json:"alreadyLinked"`
-	// Records that look like one that is there, by e-mail alone.
+	// Records that look like one that is there, by e-mail alone. Nothing was made for them.
 	PossibleDuplicates int32 `json:"possibleDuplicates"`
 	// Records that failed.
 	Failed int32 `json:"failed"`
@@ -1886,6 +1916,67 @@ func (e *PermissionState) UnmarshalJSON(b []byte) error {
 }
 
 func (e PermissionState) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// What became of a record of a run over many.
+type RunItemState string
+
+const (
+	// It failed in a way that may pass, and is tried again before the run ends.
+	RunItemStatePending RunItemState = "PENDING"
+	// Its e-mail address is that of a record on the other side, and nothing else says that they are the same.
+	RunItemStatePossibleDuplicate RunItemState = "POSSIBLE_DUPLICATE"
+	// It failed. retryRun takes it up again, once the cause is gone.
+	RunItemStateFailed RunItemState = "FAILED"
+)
+
+var AllRunItemState = []RunItemState{
+	RunItemStatePending,
+	RunItemStatePossibleDuplicate,
+	RunItemStateFailed,
+}
+
+func (e RunItemState) IsValid() bool {
+	switch e {
+	case RunItemStatePending, RunItemStatePossibleDuplicate, RunItemStateFailed:
+		return true
+	}
+	return false
+}
+
+func (e RunItemState) String() string {
+	return string(e)
+}
+
+func (e *RunItemState) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = RunItemState(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid RunItemState", str)
+	}
+	return nil
+}
+
+func (e RunItemState) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *RunItemState) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e RunItemState) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil

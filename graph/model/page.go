@@ -25,6 +25,7 @@ type (
 	FlowConnection        = Page[Flow]
 	FlowLinkConnection    = Page[FlowLink]
 	MappingConnection     = Page[Mapping]
+	RunItemConnection     = Page[RunItem]
 
 	APITokenEdge    = Edge[APIToken]
 	AppEdge         = Edge[App]
@@ -37,6 +38,7 @@ type (
 	FlowLinkEdge    = Edge[FlowLink]
 	MappingEdge     = Edge[Mapping]
 	RunEdge         = Edge[Run]
+	RunItemEdge     = Edge[RunItem]
 )
 
 // RunConnection is a page of runs and the position of the feed at the same moment.

@@ -42,6 +42,15 @@ func NewProgress(run string, raw json.RawMessage) (*RunProgress, error) {
 	return p, nil
 }
 
+// NewRunItem shows a record of a run over many.
+func NewRunItem(x db.RunItem) *RunItem {
+	return &RunItem{
+		ID: part("itm", x.ID.String()), Record: x.Key, Entity: x.Entity, RecordName: text(x.Name), State: RunItemState(x.State),
+		ErrorKind: named[ErrorKind](x.ErrorKind), Message: text(x.Message), VendorRequestID: text(x.RequestID), WaitingUntil: moment(x.DueAt),
+		CreatedAt: x.CreatedAt, UpdatedAt: x.UpdatedAt, Row: x,
+	}
+}
+
 // Step shows a step of a run.
 func (a *Apps) Step(s db.Step) *RunStep {
 	out := &RunStep{
