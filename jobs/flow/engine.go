@@ -49,7 +49,7 @@ type Timing struct {
 	Sweep    time.Duration // between looks at walks to the very end of a vendor's list
 	Loop     time.Duration // how long writes about one record are counted, to tell a loop by
 	Writes   int           // how many of them an event may find; with more it is held for a person
-	Turn     time.Duration // how long reading goes on before other connections have their turn
+	Turn     time.Duration // how long reading, and a run over many records, goes on before others have their turn
 }
 
 // DefaultTiming is what serves people.

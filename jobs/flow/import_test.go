@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -375,5 +376,62 @@ func TestBadForEach(t *testing.T) {
 		if !ok || !slices.ContainsFunc(bad, func(p flow.Problem) bool { return slices.Equal(p.Field, x.field) }) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestImportInTurns: a long run lets others have their turn between two pages, and a table of what is known lives no longer
+// than the run.
+func TestImportInTurns(t *testing.T) {
+	t.Parallel()
+	const n = 230
+	w := newWorld(t)
+	w.engine.Timing.Turn = time.Nanosecond
+	for i := range n {
+		w.inStripe(map[string]any{"name": fmt.Sprint("Customer ", i), "email": fmt.Sprintf("c%d@acme.test", i)})
+	}
+	w.inStripe(map[string]any{"name": "Silent"})
+	w.work()
+	w.trigger(w.importLink("import", nil).ID, `{}`)
+	run := w.settled(1)[0]
+	if run.State != flow.Succeeded || w.came(run) != (came{n + 1, n, 0, 0, 1}) || run.Fence < 4 {
+		t.Errorf("%s: %+v after %d activations", run.State, w.came(run), run.Fence)
+	}
+	gone, err := db.PruneRuns(t.Context(), w.db, w.org, time.Now().Add(time.Hour), 10)
+	var left int
+	must(t, w.db.NewRaw("SELECT (SELECT count(*) FROM run_items) + (SELECT count(*) FROM run_known) + (SELECT count(*) FROM steps)").Scan(t.Context(), &left))
+	if err != nil || gone != 1 || left != 0 {
+		t.Errorf("%d runs went, %d rows are left: %v", gone, left, err)
+	}
+}
+
+// TestImportThroughRepair: credentials that stop to work park the whole run, and repairing them lets it go on.
+func TestImportThroughRepair(t *testing.T) {
+	t.Parallel()
+	const n = 120
+	w := newWorld(t)
+	for i := range n {
+		w.inStripe(map[string]any{"name": fmt.Sprint("Customer ", i), "email": fmt.Sprintf("c%d@acme.test", i)})
+	}
+	l := w.importLink("import", nil)
+	token, revoked := w.togai.Token(), make(chan struct{})
+	_, err := w.engine.UpdateConnection(t.Context(), w.org, w.togaiConn.ID, flow.ConnectionInput{Credentials: map[string]string{"api_token": token}}, uncommitted)
+	must(t, err)
+	var made atomic.Int64
+	w.togai.OnRequest(func(stage, method, path string) {
+		if stage == sim.Committed && method == "POST" && path == "/customers" && made.Add(1) == 50 {
+			w.togai.Revoke(token)
+			close(revoked)
+		}
+	})
+	w.work()
+	w.trigger(l.ID, `{}`)
+	<-revoked
+	w.until("a parked run", "SELECT count(*) = 1 FROM runs WHERE waiting_reason = 'REAUTH'")
+	_, err = w.engine.UpdateConnection(t.Context(), w.org, w.togaiConn.ID, flow.ConnectionInput{Credentials: map[string]string{"api_token": w.togai.Token()}}, uncommitted)
+	must(t, err)
+	run := w.settled(1)[0]
+	if run.State != flow.Succeeded || w.came(run) != (came{n, n, 0, 0, 0}) || len(w.togai.Customers()) != n {
+		w.dump()
+		t.Errorf("%s: %+v", run.State, w.came(run))
 	}
 }

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,10 +16,9 @@ import (
 )
 
 const (
-	itemsAtOnce = 4               // records worked on side by side; each may want a connection of the pool
-	tellEvery   = time.Second     // progress is told no more often
-	walkTurn    = 5 * time.Minute // how long a run over many records goes on before others have their turn
-	leftAtOnce  = 50              // records taken up again at once
+	itemsAtOnce = 4           // records worked on side by side; each may want a connection of the pool
+	tellEvery   = time.Second // progress is told no more often
+	leftAtOnce  = 50          // records taken up again at once
 )
 
 // counts are how many records of a run came to what.
@@ -51,6 +51,7 @@ type passage struct {
 	through db.ID // the connection that what stopped it came through
 	told    time.Time
 	until   time.Time
+	moved   bool // it stands elsewhere than at first: whoever has a turn gets on by a page at least
 
 	cancelling atomic.Bool // somebody has seen that the run is to be cancelled
 }
@@ -62,13 +63,13 @@ var errTurn = errors.New("others have their turn")
 // is not to the step after them.
 func (a *Activation) pass(ctx context.Context, i int) (*Next, error) {
 	now := time.Now()
-	w := &passage{a: a, step: &a.steps[i], plan: a.plan.steps[i], first: i + 1, told: now, until: now.Add(walkTurn), through: a.steps[i].ConnectionID}
+	w := &passage{a: a, step: &a.steps[i], plan: a.plan.steps[i], first: i + 1, told: now, until: now.Add(a.e.timing().Turn), through: a.steps[i].ConnectionID}
 	err := w.run(ctx)
 	if errors.Is(err, errTurn) {
 		return &Next{state: Queued}, nil
 	}
 	if err != nil {
-		return a.stopped(ctx, w.step, w.through, err)
+		return a.stopped(ctx, w.stoppedAt(), w.through, err)
 	}
 	for k := i + w.plan.items; k >= i; k-- {
 		s := &a.steps[k]
@@ -136,22 +137,45 @@ func (w *passage) begin(ctx context.Context) (skip bool, err error) {
 			return false, err
 		}
 	}
-	if w.conn, err = w.open(s, conn); err != nil || s.State == Running && len(a.run.Progress) > 0 {
+	if w.conn, err = w.open(s, conn); err != nil {
 		return false, err
 	}
+	return false, w.show(ctx)
+}
+
+// show lets the steps be seen to be at work.
+func (w *passage) show(ctx context.Context) error {
+	a := w.a
 	for k := range w.plan.items + 1 {
-		if x := &a.steps[w.first-1+k]; !stepFinal(x.State) {
-			x.State, x.WaitingReason, x.WakeAt = Running, "", time.Time{}
-			if x.StartedAt.IsZero() {
-				x.StartedAt = s.StartedAt
-			}
-			a.done = append(a.done, x)
+		x := &a.steps[w.first-1+k]
+		if x.State == Running || stepFinal(x.State) {
+			continue
+		}
+		x.State, x.WaitingReason, x.WakeAt = Running, "", time.Time{}
+		if x.StartedAt.IsZero() {
+			x.StartedAt = w.step.StartedAt
+		}
+		a.done = append(a.done, x)
+	}
+	if len(a.done) > 0 {
+		if err := a.commit(ctx); err != nil {
+			return err
 		}
 	}
-	if err := a.commit(ctx); err != nil {
-		return false, err
+	if len(a.run.Progress) > 0 {
+		return nil
 	}
-	return false, w.save(ctx, w.shown(), false, nil)
+	return w.save(ctx, counts{}, false, nil)
+}
+
+// stoppedAt is the step that stopped the passage: the one whose connection was used.
+func (w *passage) stoppedAt() *db.Step {
+	for k := range w.plan.items {
+		if s := &w.a.steps[w.first+k]; w.through != w.step.ConnectionID && s.ConnectionID == w.through {
+			return s
+		}
+	}
+	return w.step
 }
 
 // open makes a connection ready for reading lists.
@@ -188,6 +212,7 @@ func (w *passage) save(ctx context.Context, shown counts, tell bool, more func(c
 	if err != nil {
 		return err
 	}
+	w.moved = w.moved || len(w.step.Walk) > 0 && !bytes.Equal(w.step.Walk, at)
 	w.step.Walk = at
 	if a.run.State == Cancelling {
 		w.cancelling.Store(true)
@@ -208,7 +233,7 @@ func (w *passage) stop(ctx context.Context) error {
 		return ctx.Err()
 	case w.cancelling.Load() || w.a.run.State == Cancelling:
 		return errCancelled
-	case time.Now().After(w.until):
+	case w.moved && time.Now().After(w.until):
 		return errTurn
 	}
 	return nil
