@@ -39,10 +39,10 @@ func KeepKnown(ctx context.Context, tx Tx, org, of, account ID, records []Known)
 	for i, k := range records {
 		entities[i], ids[i], parents[i], emails[i] = k.Entity, k.ExternalID, k.ParentID, k.Email
 	}
-	return run(ctx, tx, `INSERT INTO run_known (org_id, run_id, vendor_account_id, entity, external_id, parent_id, email)
+	return run(ctx, tx, `INSERT INTO run_known (org_id, run_id, vendor_account_id, entity, external_id, parent_id, email_hash)
 		SELECT DISTINCT ON (t.entity, t.id) $1::uuid, $2::uuid, $3::uuid, t.entity, t.id, nullif(t.parent, ''), t.email
 		FROM unnest($4::text[], $5::text[], $6::text[], $7::bytea[]) AS t (entity, id, parent, email)
-		ON CONFLICT (org_id, run_id, vendor_account_id, entity, external_id) DO UPDATE SET parent_id = EXCLUDED.parent_id, email = EXCLUDED.email`,
+		ON CONFLICT (org_id, run_id, vendor_account_id, entity, external_id) DO UPDATE SET parent_id = EXCLUDED.parent_id, email_hash = EXCLUDED.email_hash`,
 		org, of, account, entities, ids, parents, emails)
 }
 
@@ -56,11 +56,11 @@ func DropKnown(ctx context.Context, tx Tx, org, of ID) error {
 func KnownAs(ctx context.Context, d *DB, org, of, account ID, root string, from ID, entity string, ids []string, emails [][]byte) ([]Known, error) {
 	return many[Known](ctx, d.Pool, `WITH hit AS (
 			SELECT * FROM run_known WHERE org_id = $1 AND run_id = $2 AND vendor_account_id = $3 AND external_id = ANY($7)
-			UNION SELECT * FROM run_known WHERE org_id = $1 AND run_id = $2 AND vendor_account_id = $3 AND email = ANY($8)),
+			UNION SELECT * FROM run_known WHERE org_id = $1 AND run_id = $2 AND vendor_account_id = $3 AND email_hash = ANY($8)),
 		found AS (
 			SELECT * FROM hit UNION SELECT * FROM run_known WHERE org_id = $1 AND run_id = $2 AND vendor_account_id = $3
 				AND parent_id IN (SELECT coalesce(parent_id, external_id) FROM hit))
-		SELECT k.entity, k.external_id, k.parent_id, k.email, EXISTS (
+		SELECT k.entity, k.external_id, k.parent_id, k.email_hash AS email, EXISTS (
 			SELECT FROM mapping_slots s JOIN mapping_slots o ON o.org_id = s.org_id AND o.mapping_id = s.mapping_id
 			WHERE s.org_id = $1 AND s.vendor_account_id = $3 AND s.entity = $4 AND s.external_id = coalesce(k.parent_id, k.external_id)
 				AND o.vendor_account_id = $5 AND o.entity = $6 AND o.external_id IS NOT NULL) AS linked
@@ -73,7 +73,7 @@ func CountEmails(ctx context.Context, d *DB, org, of, account ID, emails [][]byt
 		Email []byte
 		N     int
 	}
-	rows, err := many[counted](ctx, d.Pool, `SELECT email, count(*) AS n FROM run_known WHERE org_id = $1 AND run_id = $2 AND vendor_account_id = $3 AND email = ANY($4) GROUP BY email`,
+	rows, err := many[counted](ctx, d.Pool, `SELECT email_hash AS email, count(*) AS n FROM run_known WHERE org_id = $1 AND run_id = $2 AND vendor_account_id = $3 AND email_hash = ANY($4) GROUP BY email_hash`,
 		org, of, account, emails)
 	out := make(map[string]int, len(rows))
 	for _, r := range rows {

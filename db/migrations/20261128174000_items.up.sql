@@ -38,10 +38,10 @@ CREATE TABLE run_known (
   entity            text NOT NULL,
   external_id       text NOT NULL,
   parent_id         text, -- of the record it hangs below
-  email             bytea, -- the beginning of a SHA-256
+  email_hash             bytea, -- the beginning of a SHA-256
   PRIMARY KEY (org_id, run_id, vendor_account_id, entity, external_id),
   FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id),
   FOREIGN KEY (org_id, vendor_account_id) REFERENCES vendor_accounts (org_id, id)
 );
-CREATE INDEX run_known_email ON run_known (org_id, run_id, vendor_account_id, email) WHERE email IS NOT NULL;
+CREATE INDEX run_known_email ON run_known (org_id, run_id, vendor_account_id, email_hash) WHERE email_hash IS NOT NULL;
 CREATE INDEX run_known_parent ON run_known (org_id, run_id, vendor_account_id, parent_id) WHERE parent_id IS NOT NULL;
