@@ -64,10 +64,28 @@ type Record struct {
 	URL func(mode Mode, id string) string
 }
 
-// Rate is a budget of calls.
+// Rate is the budget of calls of one vendor account.
 type Rate struct {
 	PerSecond float64
 	Burst     int // calls that may be made at once after a pause
+	Parallel  int // calls that may be in the air at once; 0: the vendor names no such limit
+
+	Bulk         float64 // the share of PerSecond that bulk work may use; 0: DefaultBulk
+	BulkParallel int     // bulk calls that may be in the air at once; 0: no limit but Parallel
+
+	// Part names the limit that a call falls under beside the account's, or apart from it; nil: there are none.
+	Part func(method, path string) (Part, bool)
+}
+
+// DefaultBulk is the share of a budget that bulk work may use: the rest is room for what people wait for.
+const DefaultBulk = 0.6
+
+// Part is a limit for some of an account's calls, such as those of one endpoint.
+type Part struct {
+	Name      string // unique within the app
+	PerSecond float64
+	Burst     int
+	Apart     bool // its calls do not count among the account's
 }
 
 // Mode tells a vendor's real data from its play data. The two never meet in one flow link.

@@ -95,8 +95,9 @@ type Journal interface {
 	Adopt(ctx context.Context, in Intent, ref Ref) (Ref, error)
 	// Called is told of every call that was made, once its reply is read or lost.
 	Called(ctx context.Context, call Call)
-	// Pace waits for, or refuses, one call of the vendor account's budget. It is told whether that call writes.
-	Pace(ctx context.Context, write bool) error
+	// Pace waits for, or refuses, one call of the vendor account's budget. It is told of the call what is known before it is
+	// made. done is called when the call is over, or will not be made.
+	Pace(ctx context.Context, call Call) (done func(), err error)
 }
 
 // Writer lets one write pass the transport. The journal puts it into the context it hands to Send.

@@ -26,6 +26,7 @@ const (
 type Error struct {
 	Kind       Kind
 	RetryAfter time.Duration // the vendor's wish; zero when it has none
+	Narrow     bool          // of RateLimited: only calls like this one are meant, not all of the account
 	Status     int           // HTTP status; zero when none came
 	Code       string        // the vendor's own code: "resource_missing"
 	Field      string        // the input at fault, in the vendor's words

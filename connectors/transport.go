@@ -53,9 +53,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
 	r = r.Clone(ctx)
 	write := !t.reads(r)
-	if err := t.journal.Pace(ctx, write); err != nil {
+	done, err := t.journal.Pace(ctx, Call{App: t.app.Key, Method: r.Method, Path: r.URL.Path, Write: write})
+	if err != nil {
 		return nil, err
 	}
+	defer done()
 	if err := t.app.Authorize(ctx, header{r}, t.creds); err != nil { // before the commit: it may call for a token, and fail
 		return nil, err
 	}
@@ -64,7 +66,6 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.app.Timeout)
 	defer cancel()
 	if write {
-		var err error
 		if r, err = t.commit(ctx, r); err != nil {
 			return nil, err
 		}

@@ -280,7 +280,7 @@ func (j *recorder) Adopt(_ context.Context, _ connectors.Intent, ref connectors.
 
 func (j *recorder) Called(_ context.Context, c connectors.Call) { j.calls = append(j.calls, c) }
 
-func (j *recorder) Pace(context.Context, bool) error { return nil }
+func (j *recorder) Pace(context.Context, connectors.Call) (func(), error) { return func() {}, nil }
 
 func (j *recorder) Sending(_ context.Context, r connectors.Request) (connectors.Request, error) {
 	j.requests = append(j.requests, r)

@@ -139,25 +139,11 @@ func HintOf(ctx context.Context, idb bun.IDB, org, account ID, field string) (st
 	return hint, err
 }
 
-// DrawCalls takes the next calls from a vendor account's budget (GCRA) and answers when the first may start, by the database's
-// clock, with that clock's now; the others follow it one by one. every is the time between calls, burst how many may come at
-// once.
-func DrawCalls(ctx context.Context, d *DB, org, account ID, every time.Duration, burst, calls int) (start, now time.Time, err error) {
-	type draw struct{ Start, Now time.Time }
-	// All who call the vendor take turns at this row, so none of them holds it until the disk has it: after a crash of the
-	// server the last draws may be forgotten, which costs a call that comes early.
-	got, err := one[draw](ctx, d.Pool, `WITH soon AS (SELECT set_config('synchronous_commit', 'off', true))
-		INSERT INTO budgets AS b (org_id, vendor_account_id, tat) SELECT $3, $4, clock_timestamp() + make_interval(secs => $1 * $5::float8) FROM soon
-		ON CONFLICT (org_id, vendor_account_id) DO UPDATE SET tat = greatest(b.tat, clock_timestamp()) + make_interval(secs => $1 * $5::float8)
-		RETURNING tat - make_interval(secs => $1 * ($2::float8 + $5::float8 - 1)) AS start, clock_timestamp() AS now`, every.Seconds(), burst, org, account, calls)
-	return got.Start, got.Now, err
-}
-
-// DelayCalls keeps a vendor account quiet for a while: the vendor asked for it.
-func DelayCalls(ctx context.Context, idb bun.IDB, org, account ID, d time.Duration) error {
-	_, err := idb.NewRaw(`INSERT INTO budgets AS b (org_id, vendor_account_id, tat) VALUES (?1, ?2, clock_timestamp() + make_interval(secs => ?0))
-		ON CONFLICT (org_id, vendor_account_id) DO UPDATE SET tat = greatest(b.tat, EXCLUDED.tat)`, d.Seconds(), org, account).Exec(ctx)
-	return err
+// FindVendorAccount finds an account that a connection has opened before.
+func FindVendorAccount(ctx context.Context, idb bun.IDB, org ID, app, externalID, mode string) (VendorAccount, error) {
+	var v VendorAccount
+	err := idb.NewSelect().Model(&v).Where("org_id = ? AND app = ? AND external_id = ? AND mode = ?", org, app, externalID, mode).Scan(ctx)
+	return v, found(err)
 }
 
 // ConnectionsOf reads connections by id, with their vendor accounts, deleted ones too: old runs still name them.

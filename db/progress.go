@@ -39,7 +39,7 @@ type progressed struct {
 
 var (
 	givenProgress = givenOf[progressed]("org_id", "id", "fence", "told", "leaves", "state", "waiting_reason", "wake_at", "due_at", "error_kind", "error", "ended_at", "failed_items", "progress")
-	givenSteps    = givenOf[Step]("org_id", "run_id", "key", "state", "waiting_reason", "wake_at", "reserved_at", "reserved_account", "tries", "input", "output", "reason", "error_kind", "error", "started_at", "ended_at")
+	givenSteps    = givenOf[Step]("org_id", "run_id", "key", "state", "waiting_reason", "wake_at", "reserved_at", "reserved_account", "reserved_bucket", "tries", "input", "output", "reason", "error_kind", "error", "started_at", "ended_at")
 	givenAttempts = givenOf[Attempt]("org_id", "id", "run_id", "step", "effect_id", "method", "path", "status", "error_kind", "error", "request_id", "at", "took_us")
 	givenTold     = givenOf[Told]("org_id", "run_id", "number", "state", "waiting_reason", "wake_at", "step", "step_state")
 )
@@ -57,7 +57,7 @@ var saveProgress = fmt.Sprintf(`WITH held AS (
 		RETURNING r.org_id, r.id, r.flow_id, r.flow_link_id, r.lane, r.connection_id, r.source, r.version, r.state, x.told, x.leaves),
 	saved AS (
 		UPDATE steps s SET state = x.state, waiting_reason = x.waiting_reason, wake_at = x.wake_at, reserved_at = x.reserved_at,
-			reserved_account = x.reserved_account, tries = x.tries, input = x.input, output = x.output, reason = x.reason,
+			reserved_account = x.reserved_account, reserved_bucket = x.reserved_bucket, tries = x.tries, input = x.input, output = x.output, reason = x.reason,
 			error_kind = x.error_kind, error = x.error, started_at = x.started_at, ended_at = x.ended_at
 		FROM held h, %s
 		WHERE h.org_id = x.org_id AND h.id = x.run_id AND s.org_id = x.org_id AND s.run_id = x.run_id AND s.key = x.key),
@@ -71,7 +71,7 @@ var saveProgress = fmt.Sprintf(`WITH held AS (
 		FROM held h, %s WHERE h.org_id = x.org_id AND h.id = x.run_id ORDER BY x.n)
 	SELECT id, version, state, leaves AND EXISTS (SELECT FROM runs w WHERE w.org_id = h.org_id AND w.flow_link_id = h.flow_link_id AND w.lane = h.lane
 		AND w.ended_at IS NULL AND w.waiting_reason = 'LANE') AS followed FROM held h`,
-	givenProgress.as("x", 1), givenSteps.as("x", 15), givenAttempts.as("x", 31), givenTold.as("x", 44))
+	givenProgress.as("x", 1), givenSteps.as("x", 15), givenAttempts.as("x", 32), givenTold.as("x", 45))
 
 // SaveProgress writes what activations have to say, in one statement. One whose fence is old says nothing.
 func SaveProgress(ctx context.Context, tx Tx, all []*Progress) error {

@@ -64,8 +64,9 @@ type Step struct {
 	State           string
 	WaitingReason   string    `bun:",nullzero"`
 	WakeAt          time.Time `bun:",nullzero"`
-	ReservedAt      time.Time `bun:",nullzero"` // the start that a budget gave, until it is used
+	ReservedAt      time.Time `bun:",nullzero"` // its place in the line of a budget, until it is used
 	ReservedAccount ID        `bun:",nullzero"` // whose budget
+	ReservedBucket  string    // which of its buckets
 	Tries           int
 	Input           json.RawMessage `bun:",nullzero"`
 	Output          json.RawMessage `bun:",nullzero"`
@@ -296,7 +297,7 @@ func MoveRun(ctx context.Context, idb bun.IDB, r *Run) error {
 
 // CancelSteps ends the steps of a run that have not ended.
 func CancelSteps(ctx context.Context, idb bun.IDB, org, run ID) error {
-	_, err := idb.NewUpdate().Model((*Step)(nil)).Set("state = 'CANCELLED', reason = 'The run was cancelled.', waiting_reason = NULL, wake_at = NULL, ended_at = now()").
+	_, err := idb.NewUpdate().Model((*Step)(nil)).Set("state = 'CANCELLED', reason = 'The run was cancelled.', waiting_reason = NULL, wake_at = NULL, reserved_at = NULL, reserved_account = NULL, ended_at = now()").
 		Where("org_id = ? AND run_id = ? AND state IN ('PENDING', 'RUNNING', 'WAITING')", org, run).Exec(ctx)
 	return err
 }

@@ -105,7 +105,9 @@ func (j *Journal) Called(_ context.Context, c connectors.Call) {
 }
 
 // Pace implements connectors.Journal: there is no hurry and no budget.
-func (j *Journal) Pace(ctx context.Context, _ bool) error { return ctx.Err() }
+func (j *Journal) Pace(ctx context.Context, _ connectors.Call) (func(), error) {
+	return func() {}, ctx.Err()
+}
 
 type writer struct {
 	j    *Journal

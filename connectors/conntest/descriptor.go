@@ -70,7 +70,7 @@ func (s Suite[W]) descriptor(t *testing.T) {
 			break
 		}
 		r := app.Rate(m)
-		need(r.PerSecond > 0 && r.Burst >= 1, "rate of %s: %+v", m, r)
+		need(r.PerSecond > 0 && r.Burst >= 1 && r.Parallel >= 0 && r.Bulk >= 0 && r.Bulk <= 1, "rate of %s: %+v", m, r)
 	}
 	s.webhook(t)
 }

@@ -50,6 +50,10 @@ func refused(c connectors.Conn, e *stripe.Error, write bool) error {
 		if n, err := strconv.Atoi(e.LastResponse.Header.Get("Retry-After")); err == nil && n > 0 {
 			out.RetryAfter = time.Duration(n) * time.Second
 		}
+		switch why := e.LastResponse.Header.Get("Stripe-Rate-Limited-Reason"); { // https://docs.stripe.com/rate-limits
+		case strings.HasPrefix(why, "endpoint-"), why == "resource-specific":
+			out.Narrow = true
+		}
 	}
 	if said == "" {
 		said = http.StatusText(e.HTTPStatusCode)

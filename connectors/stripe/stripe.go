@@ -68,15 +68,6 @@ func Connector() connectors.Connector {
 	}
 }
 
-// rate stays below what Stripe allows an account: 25 calls a second in test mode, 100 in live mode.
-// https://docs.stripe.com/rate-limits
-func rate(m connectors.Mode) connectors.Rate {
-	if m == connectors.Live {
-		return connectors.Rate{PerSecond: 60, Burst: 40}
-	}
-	return connectors.Rate{PerSecond: 15, Burst: 10}
-}
-
 func mode(c connectors.Credentials) (connectors.Mode, error) {
 	m, err := modeOfKey(c)
 	if pk := strings.TrimSpace(c[publishableKey]); err == nil && pk != "" && !strings.HasPrefix(pk, "pk_"+string(m)+"_") {

@@ -23,10 +23,6 @@ const (
 	sandbox    = "sandbox"
 )
 
-// trialRate is what a trial organization may call a second, ingestion apart. Larger plans get more on request, and no
-// answer says how much is left. That production has no less is our assumption. https://github.com/zuora/togai-mintlify-docs
-const trialRate = 10
-
 // Connector describes Togai.
 func Connector() connectors.Connector {
 	return connectors.Connector{
@@ -73,7 +69,7 @@ func Connector() connectors.Connector {
 
 		Timeout: 20 * time.Second,
 		Settle:  2 * time.Second, // an assumption: nothing is said about how soon a read shows a write
-		Rate:    func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: trialRate, Burst: trialRate} },
+		Rate:    budget,
 	}
 }
 

@@ -31,6 +31,7 @@ type Activation struct {
 	broken   error                 // why the run can never go on
 	fresh    bool                  // its record's mapping was made with it: who else writes about it has done so since
 	item     *item                 // the record that this part of the run is about; nil for the run itself
+	bulk     bool                  // nobody waits for it: others are let through first
 	stop     context.CancelCauseFunc
 }
 

@@ -114,7 +114,7 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, through db.ID, err
 		v = a.e.timing().keepLooking(v)
 	}
 	if v.kind == connectors.RateLimited {
-		if err := a.slowDown(ctx, through, v.wait); err != nil {
+		if err := a.slowDown(ctx, through, v); err != nil {
 			return nil, err
 		}
 	}
@@ -217,16 +217,16 @@ func runAction(ctx context.Context, action connectors.Action, c connectors.Conn,
 }
 
 // slowDown lets everybody's calls to the account wait: the vendor asked for it.
-func (a *Activation) slowDown(ctx context.Context, through db.ID, d time.Duration) error {
-	conn := a.conns[through]
-	app, ok := a.e.Apps.App(conn.App)
-	if !ok || conn.VendorAccount == nil {
+func (a *Activation) slowDown(ctx context.Context, through db.ID, v verdict) error {
+	p, ok := a.pacers[a.conns[through].VendorAccountID]
+	if !ok {
 		return nil
 	}
-	return a.pacer(app, *conn.VendorAccount).delay(ctx, d)
+	return p.slow(ctx, v.wait, v.narrow)
 }
 
 func (a *Activation) close(s *db.Step, state, reason string) {
+	s.ReservedAt, s.ReservedAccount, s.ReservedBucket = time.Time{}, db.ID{}, ""
 	s.State, s.Reason, s.WaitingReason, s.WakeAt, s.EndedAt = state, reason, "", time.Time{}, time.Now()
 	if state != Failed {
 		s.ErrorKind, s.Error = "", ""

@@ -443,13 +443,13 @@ func TestReadingWaitsForTheBudget(t *testing.T) {
 	read()
 	calls := w.stripe.Count("GET", "/v1/events")
 	w.person("Somebody")
-	w.exec("UPDATE budgets SET tat = now() + interval '1 hour'")
+	w.exec("UPDATE buckets SET tat = now() + interval '1 second', line = now() + interval '1 hour'")
 	for range 2 {
 		if due := read(); due != time.Hour || w.stripe.Count("GET", "/v1/events") != calls {
 			t.Errorf("due in %s after %d calls, want an hour and none", due, w.stripe.Count("GET", "/v1/events")-calls)
 		}
 	}
-	w.exec("UPDATE budgets SET tat = now() + interval '2 hours'")
+	w.exec("UPDATE buckets SET tat = now() + interval '1 second', line = now() + interval '2 hours'")
 	w.exec("UPDATE cursors SET reserved_at = now()") // its hour has come
 	if due := read(); due != time.Minute || w.stripe.Count("GET", "/v1/events") != calls+1 || w.count("SELECT count(*) FROM events") != 1 {
 		t.Errorf("due in %s after %d calls", due, w.stripe.Count("GET", "/v1/events")-calls)

@@ -21,7 +21,11 @@ func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds conn
 	if err != nil {
 		return none, refusal(app, err, secretField(app)...)
 	}
-	c, err := e.openWith(app, creds, readOnly{})
+	look, err := e.look(ctx, app, creds, row)
+	if err != nil {
+		return none, err
+	}
+	c, err := e.openWith(app, creds, look)
 	if err != nil {
 		return none, refusal(app, err, secretField(app)...)
 	}
@@ -159,4 +163,3 @@ func (readOnly) Adopt(context.Context, connectors.Intent, connectors.Ref) (conne
 	return connectors.Ref{}, connectors.ErrWriteOutsideEffect
 }
 func (readOnly) Called(context.Context, connectors.Call) {}
-func (readOnly) Pace(ctx context.Context, _ bool) error  { return ctx.Err() }

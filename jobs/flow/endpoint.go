@@ -104,7 +104,7 @@ func (e *Engine) lookAt(ctx context.Context, app connectors.Connector, row *db.C
 	case row.WebhookRefused > 0 && how.person, row.WebhookRefused >= db.BadSignatures && began.Sub(row.WebhookMadeAt) > anewEvery:
 		known = "" // its secret may not be the one we hold
 	}
-	if err := e.endpoint(ctx, app, row, known, ""); err != nil {
+	if err := e.endpoint(ctx, app, row, known, "", how.person); err != nil {
 		if ctx.Err() != nil { // the process stops, or the caller has left: that says nothing of the endpoint
 			return jittered(careSoon), nil
 		}
@@ -124,12 +124,12 @@ func (e *Engine) lookAt(ctx context.Context, app connectors.Connector, row *db.C
 }
 
 // endpoint makes sure that the one endpoint there is, beside one that is to stay, is right and ours to verify.
-func (e *Engine) endpoint(ctx context.Context, app connectors.Connector, row *db.Connection, known, beside string) error {
+func (e *Engine) endpoint(ctx context.Context, app connectors.Connector, row *db.Connection, known, beside string, person bool) error {
 	url, err := e.WebhookURL(*row)
 	if err != nil {
 		return err
 	}
-	c, err := e.open(*row, e.connectionJournal(*row))
+	c, err := e.open(*row, e.connectionJournal(*row, person))
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (e *Engine) renew(ctx context.Context, row *db.Connection) error {
 	}
 	row.Credentials = asked.Credentials
 	row.WebhookGeneration++
-	if err := e.endpoint(ctx, app, row, "", row.WebhookID); err != nil {
+	if err := e.endpoint(ctx, app, row, "", row.WebhookID, true); err != nil {
 		err = errors.Join(err, db.CareLater(context.WithoutCancel(ctx), e.DB, *row, careSoon))
 		return refusal(app, err, "rotateWebhookSecret")
 	}
@@ -247,7 +247,7 @@ func (e *Engine) clear(ctx context.Context, app connectors.Connector, row db.Con
 	if err != nil {
 		return 0, err
 	}
-	c, err := e.open(row, e.connectionJournal(row))
+	c, err := e.open(row, e.connectionJournal(row, false))
 	if err != nil {
 		return 0, err
 	}

@@ -37,26 +37,26 @@ func (a *Activation) journal(s *db.Step, conn db.Connection) *journal {
 }
 
 // connectionJournal is the journal of what a connection does for itself: its webhook endpoint. Those are few calls, so they
-// go ahead of the runs that wait for the budget.
-func (e *Engine) connectionJournal(conn db.Connection) *journal {
+// go ahead of the runs that wait for the budget; without a person who waits, they leave room for those that people wait for.
+func (e *Engine) connectionJournal(conn db.Connection, person bool) *journal {
 	app, _ := e.Apps.App(conn.App)
 	pace := e.pacer(app, *conn.VendorAccount)
-	pace.begun = true
+	pace.bulk = !person
 	return &journal{e: e, conn: conn, app: app, pace: pace}
 }
 
 // Pace implements connectors.Journal. What is done is committed before a pause, and before a call without a commit of its own.
-func (j *journal) Pace(ctx context.Context, write bool) error {
-	d, err := j.pace.draw(ctx)
-	if err != nil {
-		return err
-	}
-	if (d > 0 || !write) && j.a != nil && len(j.a.done) > 0 {
-		if err := j.a.commit(ctx); err != nil {
-			return err
+func (j *journal) Pace(ctx context.Context, c connectors.Call) (done func(), err error) {
+	commit := func() error {
+		if j.a == nil || len(j.a.done) == 0 {
+			return nil
 		}
+		return j.a.commit(ctx)
 	}
-	return sleep(ctx, d)
+	if done, err = j.pace.pass(ctx, c, commit); err != nil || c.Write {
+		return done, err
+	}
+	return done, commit()
 }
 
 // Called implements connectors.Journal. What a status means is the connector's to say, so it shows on the step.

@@ -19,6 +19,7 @@ type verdict struct {
 	kind    connectors.Kind
 	message string // what people read
 	reauth  bool   // the connection's credentials do not work
+	narrow  bool   // of RateLimited: only calls like the last one are meant
 	free    bool   // it does not count as a try
 }
 
@@ -55,7 +56,7 @@ func (t Timing) judge(err error, tries int) verdict {
 	case connectors.Conflict:
 		v.reason, v.wait = ForPerson, -1
 	case connectors.RateLimited:
-		v.reason, v.free = ForRate, true
+		v.reason, v.narrow, v.free = ForRate, x.Narrow, true
 		if x.RetryAfter == 0 {
 			v.wait = max(v.wait, t.Retry)
 		}

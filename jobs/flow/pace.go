@@ -1,121 +1,266 @@
 package flow
 
 import (
-	"cmp"
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"tieline/connectors"
 	"tieline/db"
 )
 
+// A run that must wait longer than a worker should sleep gives the worker back. Whoever has begun is let through before
+// those who have not: it would have to make the calls before this one again, and a long queue would never get shorter.
+const (
+	wakerNear = 2  // of Timing.Pause: how far away the call of a run may be whose turn has come
+	begunNear = 5  // likewise of one that has begun, and how long bulk work gives way to what people wait for
+	wakeLead  = .5 // likewise, how long before its turn a run is woken: the sweeper comes once a second
+)
+
+const fullPause = 50 * time.Millisecond // between looks at whether there is room for one more call in the air
+
 // pacer draws calls from the budget of one vendor account, which all processes share. An activation has one for each
 // account it calls.
+//
+// Two clocks keep a budget. Calls are paced by the first, which is never ahead by more than those draw that sleep: that
+// is what the vendor sees. Runs that are to begin stand in a line, by the second, for as many calls as such a run made
+// lately; the place they get there is the start that people see, which may be hours away. Bulk work has both clocks in a
+// bucket of its own, and when its turn has come it takes its call from the account's bucket like everybody else, but
+// only when nobody else waits for one, or after a while.
 type pacer struct {
-	e        *Engine
-	account  db.VendorAccount
-	rate     connectors.Rate
-	reserved time.Time // a start drawn earlier and not used yet
-	begun    bool      // a call was let through
-	patient  bool      // it waits however long it takes: there is no run that could wait instead
+	e       *Engine
+	app     connectors.Connector
+	account db.VendorAccount
+	rate    connectors.Rate
+	cost    *cost
+	bulk    bool
+	patient bool      // there is no run that could wait in its place
+	begun   bool      // a call was let through
+	place   time.Time // in the line, got earlier and not used yet
+	line    string    // the bucket whose line that is
+	last    limits    // of the last call
 }
 
 func (e *Engine) pacer(app connectors.Connector, account db.VendorAccount) *pacer {
-	return &pacer{e: e, account: account, rate: app.Rate(connectors.Mode(account.Mode)), patient: true}
-}
-
-// pacer is the activation's for an account, with the start that an earlier activation was given.
-func (a *Activation) pacer(app connectors.Connector, account db.VendorAccount) *pacer {
-	p, ok := a.pacers[account.ID]
-	if !ok {
-		p = a.e.pacer(app, account)
-		p.patient = false
-		for _, s := range a.steps {
-			if s.ReservedAccount == account.ID {
-				p.reserved = s.ReservedAt
-			}
-		}
-		a.pacers[account.ID] = p
+	p := &pacer{e: e, app: app, account: account, cost: &cost{}, patient: true}
+	if app.Rate != nil { // one that is never called has none
+		p.rate = app.Rate(connectors.Mode(account.Mode))
 	}
 	return p
 }
 
-// reserve keeps with a step the start that a budget gave to the run, so that it is not drawn again.
+// pacer is the activation's for an account, with the place that an earlier activation was given.
+func (a *Activation) pacer(app connectors.Connector, account db.VendorAccount) *pacer {
+	p, ok := a.pacers[account.ID]
+	if ok {
+		return p
+	}
+	p = a.e.pacer(app, account)
+	p.patient, p.bulk, p.cost = false, a.bulk, a.e.costOf(a.run.FlowVersionID, account.ID)
+	for _, s := range a.steps {
+		if stepFinal(s.State) {
+			continue
+		}
+		if s.ReservedAccount == account.ID {
+			p.place, p.line = s.ReservedAt, s.ReservedBucket
+		} else if s.VendorAccountID == account.ID && s.State != Pending {
+			p.begun = true
+		}
+	}
+	a.pacers[account.ID] = p
+	return p
+}
+
+// reserve keeps with a step the place in a line that the run got, so that it is not taken again.
 func (a *Activation) reserve(s *db.Step) {
-	s.ReservedAt, s.ReservedAccount = time.Time{}, db.ID{}
+	s.ReservedAt, s.ReservedAccount, s.ReservedBucket = time.Time{}, db.ID{}, ""
 	for id, p := range a.pacers {
-		if !p.reserved.IsZero() {
-			s.ReservedAt, s.ReservedAccount = p.reserved, id
+		if !p.place.IsZero() {
+			s.ReservedAt, s.ReservedAccount, s.ReservedBucket = p.place, id, p.line
 		}
 	}
 }
 
-func (p *pacer) every() time.Duration { return time.Duration(float64(time.Second) / p.rate.PerSecond) }
+// limits are the buckets that a call is taken from.
+type limits struct{ own, bulk, part db.Bucket }
 
-// wait lets a call start.
-func (p *pacer) wait(ctx context.Context) error {
-	d, err := p.draw(ctx)
+func (p *pacer) limits(c connectors.Call) limits {
+	l := limits{own: bucket("", p.rate.PerSecond, p.rate.Burst)}
+	if p.rate.Part != nil {
+		if part, ok := p.rate.Part(c.Method, c.Path); ok && part.Apart {
+			l.own = bucket(part.Name, part.PerSecond, part.Burst)
+		} else if ok {
+			l.part = bucket(part.Name, part.PerSecond, part.Burst)
+		}
+	}
+	share := p.rate.Bulk
+	if share == 0 {
+		share = connectors.DefaultBulk
+	}
+	l.bulk = db.Bucket{Name: "bulk", Every: time.Duration(float64(l.own.Every) / share), Burst: 1}
+	if l.own.Name != "" {
+		l.bulk.Name += " " + l.own.Name
+	}
+	return l
+}
+
+func bucket(name string, perSecond float64, burst int) db.Bucket {
+	return db.Bucket{Name: name, Every: time.Duration(float64(time.Second) / perSecond), Burst: burst}
+}
+
+// pass lets a call start. It tells pausing before it sleeps. done says that the call is over.
+func (p *pacer) pass(ctx context.Context, c connectors.Call, pausing func() error) (done func(), err error) {
+	p.last = p.limits(c)
+	first := !p.begun
+	w := db.Draw{OrgID: p.account.OrgID, AccountID: p.account.ID, Bucket: p.last.own, Part: p.last.part, Parallel: p.rate.Parallel, Lease: p.app.Timeout, Near: p.near(begunNear), After: p.place}
+	if turn := (db.Draw{OrgID: w.OrgID, AccountID: w.AccountID, Bucket: p.last.bulk, Near: w.Near, After: w.After}); p.bulk {
+		if _, err := p.take(ctx, p.queue(turn), pausing); err != nil {
+			return nil, err
+		}
+		w.After, w.Near = time.Time{}, w.Bucket.Every
+		if n := p.rate.BulkParallel; n > 0 {
+			w.Parallel = n
+		}
+	} else {
+		w = p.queue(w)
+	}
+	lease, err := p.take(ctx, w, pausing)
 	if err != nil {
+		return nil, err
+	}
+	p.place, p.begun = time.Time{}, true
+	p.cost.count(first)
+	return func() { p.e.callOver(lease) }, nil
+}
+
+func (p *pacer) near(pauses float64) time.Duration {
+	return time.Duration(pauses * float64(p.e.timing().Pause))
+}
+
+// queue makes who has not begun stand in the line first.
+func (p *pacer) queue(w db.Draw) db.Draw {
+	switch {
+	case p.begun || p.patient:
+	case !p.place.IsZero():
+		w.Near = p.near(wakerNear)
+	default:
+		w.Near, w.Line = p.near(1), p.cost.estimate()
+	}
+	return w
+}
+
+// take draws a call and sleeps until its start. One that is too far away lets the run wait.
+func (p *pacer) take(ctx context.Context, w db.Draw, pausing func() error) (db.Lease, error) {
+	yields := p.bulk && w.Bucket.Name == p.last.own.Name
+	for began := time.Now(); ; {
+		got, err := db.DrawCall(ctx, p.e.DB, w)
+		if err != nil {
+			return db.Lease{}, err
+		}
+		d := got.Start.Sub(got.Now)
+		if stays := yields && d <= p.near(begunNear) || got.Full; !got.OK && (!stays || time.Since(began) > 2*p.near(begunNear)) {
+			return db.Lease{}, p.park(ctx, w, got)
+		}
+		if got.Full {
+			d = max(d, fullPause)
+		}
+		if d > 0 {
+			if err := pausing(); err != nil {
+				return got.Lease, err
+			}
+		}
+		if err := sleep(ctx, d); err != nil || got.OK {
+			return got.Lease, err
+		}
+		if yields && time.Since(began) > p.near(begunNear) {
+			w.Near = p.near(begunNear) // it has given way for long enough
+		}
+	}
+}
+
+// park says until when a run waits that may not call now. Its place is kept: who has one already comes after those with
+// earlier places, should their turns have passed as well.
+func (p *pacer) park(ctx context.Context, w db.Draw, got db.Drawn) error {
+	d := max(got.Start.Sub(got.Now), fullPause)
+	if p.patient {
+		err := connectors.Errorf(connectors.Unavailable, "%s: the account's budget of calls is used up for the next %s", p.app.Name, max(d, time.Second).Round(time.Second))
+		err.RetryAfter = d
 		return err
 	}
-	return sleep(ctx, d)
-}
-
-// draw takes the next call, and says how far away its start is. When the first call's is further away than a worker should
-// sleep, the run waits instead, and the start stays reserved for it. The calls that follow are drawn and go on: a run that
-// parked between two of its calls would have to make the first again, and a long queue would never get shorter.
-func (p *pacer) draw(ctx context.Context) (time.Duration, error) {
-	start, now := p.reserved, time.Now()
-	if start.IsZero() {
-		var err error
-		if start, now, err = p.e.drawCall(ctx, draw{p.account.OrgID, p.account.ID, p.every(), max(p.rate.Burst, 1)}); err != nil {
-			return 0, err
+	if p.line = w.Bucket.Name; w.Line > 0 && !got.Full {
+		p.place = got.Start
+	} else {
+		if p.place.IsZero() {
+			p.place = got.Now
+		}
+		if !p.place.After(got.Now) {
+			ahead, err := db.InLine(ctx, p.e.DB, w.OrgID, w.AccountID, p.line, p.place)
+			if err != nil {
+				return err
+			}
+			d += time.Duration(float64(ahead) * p.cost.estimate() * float64(w.Bucket.Every))
 		}
 	}
-	d := start.Sub(now)
+	return &errWait{reason: ForRate, for_: max(0, d-p.near(wakeLead)), why: "the vendor's budget of calls is used up until then"}
+}
+
+// slow keeps the account quiet, or only calls like the last one: the vendor asked for it.
+func (p *pacer) slow(ctx context.Context, d time.Duration, narrow bool) error {
+	l, org, id := p.last, p.account.OrgID, p.account.ID
 	switch {
-	case p.begun:
-		d = min(d, p.every())
-	case !p.patient && d > p.e.timing().Pause:
-		p.reserved = start
-		return 0, &errWait{reason: ForRate, for_: d, why: "the vendor's budget of calls is used up until then"}
+	case l.own.Every == 0: // it made no call
+		return nil
+	case narrow && l.part.Name == "":
+		return nil
+	case narrow:
+		return db.DelayPart(ctx, p.e.DB, org, id, l.own.Name, l.part, d)
 	}
-	p.reserved, p.begun = time.Time{}, true
-	return d, nil
-}
-
-// draw is one call wanted from a vendor account's budget; drawn is when it may start, and when that was said.
-type draw struct {
-	org, account db.ID
-	every        time.Duration
-	burst        int
-}
-
-type drawn struct {
-	start, now time.Time
-	err        error
-}
-
-// drawCall draws a call, with those that others draw from the same budget at the moment.
-func (e *Engine) drawCall(ctx context.Context, want draw) (start, now time.Time, err error) {
-	got, err := e.draws.Take(ctx, want.org, want, e.drawCalls)
-	return got.start, got.now, cmp.Or(err, got.err)
-}
-
-func (e *Engine) drawCalls(ctx context.Context, all []draw) []drawn {
-	ctx, cancel := context.WithTimeout(ctx, shareWithin)
-	defer cancel()
-	out, calls := make([]drawn, len(all)), map[draw][]int{}
-	for i, d := range all {
-		calls[d] = append(calls[d], i)
+	if err := db.DelayCalls(ctx, p.e.DB, org, id, l.own, d); err != nil {
+		return err
 	}
-	for d, of := range calls {
-		start, now, err := db.DrawCalls(ctx, e.DB, d.org, d.account, d.every, d.burst, len(of))
-		for n, i := range of {
-			out[i] = drawn{start.Add(time.Duration(n) * d.every), now, err}
+	return db.DelayCalls(ctx, p.e.DB, org, id, l.bulk, d)
+}
+
+// look is the journal of a look at who credentials are for. The account's budget pays for it where it is known already; a
+// new one cannot be in use, so that it is enough not to be faster than that.
+func (e *Engine) look(ctx context.Context, app connectors.Connector, creds connectors.Credentials, row *db.Connection) (connectors.Journal, error) {
+	mode, err := app.Mode(creds)
+	if err != nil {
+		return nil, err
+	}
+	account := row.VendorAccount
+	if account == nil && app.Account != "" {
+		known, err := db.FindVendorAccount(ctx, e.DB, row.OrgID, app.Key, strings.TrimSpace(creds[app.Account]), string(mode))
+		if err == nil {
+			account = &known
+		} else if !errors.Is(err, db.ErrNotFound) {
+			return nil, err
 		}
 	}
-	return out
+	if account == nil {
+		return &stranger{app: app, mode: mode}, nil
+	}
+	return &caller{pace: e.pacer(app, *account)}, nil
+}
+
+// stranger is the journal of a look at an account that we do not know yet.
+type stranger struct {
+	readOnly
+	app  connectors.Connector
+	mode connectors.Mode
+	tat  time.Time
+}
+
+// Pace implements connectors.Journal.
+func (s *stranger) Pace(ctx context.Context, _ connectors.Call) (func(), error) {
+	r, now := s.app.Rate(s.mode), time.Now()
+	b := bucket("", r.PerSecond, r.Burst)
+	if s.tat.Before(now) {
+		s.tat = now
+	}
+	s.tat = s.tat.Add(b.Every)
+	return func() {}, sleep(ctx, s.tat.Sub(now)-time.Duration(max(b.Burst, 1))*b.Every)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -130,9 +275,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// delay keeps the account quiet: the vendor asked for it.
-func (p *pacer) delay(ctx context.Context, d time.Duration) error {
-	return db.DelayCalls(ctx, p.e.DB, p.account.OrgID, p.account.ID, d+time.Duration(max(p.rate.Burst, 1)-1)*p.every())
 }

@@ -241,7 +241,7 @@ func TestCancelKnowsOfUnknown(t *testing.T) {
 	w.account("acme")
 	w.read()
 	w.until("a run that waits", "SELECT count(*) = 1 FROM runs WHERE waiting_reason = 'RATE'")
-	_, err := w.db.NewRaw("UPDATE budgets SET tat = '-infinity'").Exec(t.Context())
+	_, err := w.db.NewRaw("UPDATE buckets SET tat = '-infinity'").Exec(t.Context())
 	must(t, err)
 	if r := w.told(w.engine.Cancel); r.State != flow.Cancelling {
 		t.Errorf("cancelled at once, as %s", r.State)

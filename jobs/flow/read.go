@@ -107,7 +107,7 @@ func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connec
 		return false, err
 	}
 	pace := e.pacer(app, *conn.VendorAccount)
-	pace.reserved, pace.patient = cur.ReservedAt, until.IsZero()
+	pace.bulk, pace.place, pace.patient, pace.cost = true, cur.ReservedAt, until.IsZero(), e.costOf(conn.ID, conn.VendorAccountID)
 	c, err := e.open(conn, &caller{pace: pace})
 	if err != nil {
 		return false, err
@@ -118,8 +118,11 @@ func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connec
 		return false, rerr
 	}
 	next, resumed := w.cur, cur.Walk != ""
-	next.DueAt, next.Error, next.ReservedAt = time.Now().Add(e.pause(conn, t)), "", pace.reserved
+	next.DueAt, next.Error, next.ReservedAt = time.Now().Add(e.pause(conn, t)), "", pace.place
 	wait, waits := errors.AsType[*errWait](rerr)
+	if x, ok := errors.AsType[*connectors.Error](rerr); ok && x.Kind == connectors.RateLimited {
+		rerr = errors.Join(rerr, pace.slow(context.WithoutCancel(ctx), max(x.RetryAfter, e.timing().Retry), x.Narrow))
+	}
 	switch {
 	case waits: // before its first call
 		next.DueAt, next.Walk, next.Error, rerr = time.Now().Add(wait.for_), cur.Walk, cur.Error, nil
@@ -267,4 +270,6 @@ type caller struct {
 	pace *pacer
 }
 
-func (c *caller) Pace(ctx context.Context, _ bool) error { return c.pace.wait(ctx) }
+func (c *caller) Pace(ctx context.Context, call connectors.Call) (func(), error) {
+	return c.pace.pass(ctx, call, func() error { return nil })
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"tieline/connectors/sim"
 )
@@ -45,6 +46,8 @@ func failed(e *Error) sim.Answer {
 	case out.Status != http.StatusTooManyRequests:
 	case out.Code == "lock_timeout":
 		a.Header.Set("Stripe-Rate-Limited-Reason", "resource-specific")
+	case strings.HasPrefix(out.Code, "endpoint-"): // not a code of Stripe's: a fault's way to name the reason
+		a.Header.Set("Stripe-Rate-Limited-Reason", out.Code)
 	default:
 		a.Header.Set("Stripe-Rate-Limited-Reason", "global-rate")
 	}
