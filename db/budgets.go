@@ -25,8 +25,9 @@ type Draw struct {
 	Bucket           Bucket
 	Part             Bucket        // must allow it, too, unless it has no name
 	Near             time.Duration // how far away its start may be; otherwise nothing is taken but the place in the line
-	Line             float64       // of whoever begins: take a place in the bucket's line, for so many calls; 0: there is one already
-	After            time.Time     // that place: the call does not start sooner
+	Line             bool          // it is the first of who begins: take a place in the bucket's line
+	After            time.Time     // the place there is already: the call does not start sooner
+	First, Counted   bool          // how many calls those make who begin is learned from these, of which some are the first
 	Parallel         int           // calls that may be in the air at once; 0: any number
 	Lease            time.Duration // how long after its start a call may be in the air
 }
@@ -38,6 +39,7 @@ type Drawn struct {
 	Now   time.Time
 	Full  bool // it may not, because too many others are in the air
 	Lease Lease
+	Cost  float64 // how many calls those made lately who began
 }
 
 // Lease is the place of one call in the air.
@@ -53,27 +55,33 @@ type Lease struct {
 // what the draw came to, as a write answers nothing else. There is a second form for calls that need a lease.
 const drawCall = `
 	INSERT INTO buckets AS b (org_id, vendor_account_id, bucket, tat, line, parts, ok, start, at)
-	SELECT $1, $2, $3, CASE WHEN %[2]s THEN now + $4::interval ELSE '-infinity' END, now + $10::float8 * $4::interval,
+	SELECT $1, $2, $3, CASE WHEN %[2]s THEN now + $4::interval ELSE '-infinity' END, CASE WHEN $10::boolean AND %[2]s THEN now + 2 * $4::interval ELSE '-infinity' END,
 		CASE WHEN $6::text <> '' AND %[2]s THEN jsonb_build_object($6, extract(epoch FROM now + $7::interval)) ELSE '{}' END, %[2]s, now, now
 	FROM (SELECT set_config('synchronous_commit', 'off', true), clock_timestamp() AS now) soon%[1]s
-	ON CONFLICT (org_id, vendor_account_id, bucket) DO UPDATE SET (tat, line, parts, ok, start, at) = (
+	ON CONFLICT (org_id, vendor_account_id, bucket) DO UPDATE SET (tat, line, parts, ok, start, at, begun, calls) = (
 		SELECT CASE WHEN v.ok THEN greatest(b.tat, v.now) + $4 ELSE b.tat END,
-			CASE WHEN $10 = 0 OR v.near AND NOT v.ok THEN b.line WHEN v.ok THEN greatest(b.line, v.now) + $10 * $4 ELSE greatest(b.line, b.tat, v.now) + $10 * $4 END,
+			CASE WHEN NOT $10 OR v.near AND NOT v.ok THEN b.line WHEN v.ok THEN greatest(b.line, v.now) + v.cost * $4 ELSE greatest(b.line, b.tat, v.now) + v.cost * $4 END,
 			CASE WHEN v.ok AND $6 <> '' THEN b.parts || jsonb_build_object($6, extract(epoch FROM greatest(v.part, v.now) + $7)) ELSE b.parts END,
-			v.ok, CASE WHEN v.near OR $10 = 0 THEN v.start ELSE greatest(v.start, greatest(b.line, b.tat, v.now) - $5::interval) END, v.now
-		FROM (SELECT t.*, t.start <= t.now + $9::interval AS near, t.start <= t.now + $9 AND excluded.ok AS ok FROM (
-			SELECT n.*, greatest(b.tat - $5::interval, n.now - $5::interval, n.part - $8::interval, $11::timestamptz, CASE WHEN $10 > 0 AND b.tat > n.now THEN b.line - $5::interval END) AS start FROM (
+			v.ok, CASE WHEN v.near OR NOT $10 THEN v.start ELSE greatest(v.start, greatest(b.line, b.tat, v.now) - $5::interval) END, v.now,
+			CASE WHEN v.ok AND $12::boolean THEN b.begun * v.fades + 1 ELSE b.begun END, CASE WHEN v.ok AND $13::boolean THEN b.calls * v.fades + 1 ELSE b.calls END
+		FROM (SELECT t.*, t.start <= t.now + $9::interval AS near, t.start <= t.now + $9 AND excluded.ok AS ok,
+				least(greatest(b.calls / b.begun, 1), ` + costMost + `) AS cost, CASE WHEN $12 AND b.begun > 100 THEN 0.5 ELSE 1 END AS fades FROM (
+			SELECT n.*, greatest(b.tat - $5::interval, n.now - $5::interval, n.part - $8::interval, $11::timestamptz, CASE WHEN $10 AND b.tat > n.now THEN b.line - $5::interval END) AS start FROM (
 				SELECT clock_timestamp() AS now, CASE WHEN $6 <> '' THEN coalesce(to_timestamp((b.parts->>$6)::float8), '-infinity') END AS part) n) t) v)
-	RETURNING b.ok, b.start, b.at AS now`
+	RETURNING b.ok, b.start, b.at AS now, least(greatest(b.calls / b.begun, 1), ` + costMost + `) AS cost`
+
+// costMost bounds what whoever begins is thought to need: who makes more calls has them all along, and others find room
+// between them.
+const costMost = "30"
 
 var (
 	drawFree   = fmt.Sprintf(drawCall, "", "true")
 	drawLeased = `WITH slots AS MATERIALIZED (
-			SELECT n FROM call_leases WHERE org_id = $1 AND vendor_account_id = $2 AND n <= $12::int AND lease_until <= clock_timestamp() ORDER BY n LIMIT 1 FOR UPDATE SKIP LOCKED),
+			SELECT n FROM call_leases WHERE org_id = $1 AND vendor_account_id = $2 AND n <= $14::int AND lease_until <= clock_timestamp() ORDER BY n LIMIT 1 FOR UPDATE SKIP LOCKED),
 		slot AS MATERIALIZED (SELECT max(n) AS n FROM slots),
 		drawn AS (` + fmt.Sprintf(drawCall, ", slot", "slot.n IS NOT NULL") + `),
 		leased AS (
-			UPDATE call_leases l SET lease_until = greatest(d.start, d.now) + $13::interval FROM drawn d, slot s
+			UPDATE call_leases l SET lease_until = greatest(d.start, d.now) + $15::interval FROM drawn d, slot s
 			WHERE d.ok AND l.org_id = $1 AND l.vendor_account_id = $2 AND l.n = s.n RETURNING l.n, l.lease_until)
 		SELECT d.*, l.n, l.lease_until, (SELECT count(*) FROM call_leases WHERE org_id = $1 AND vendor_account_id = $2) AS slots FROM drawn d LEFT JOIN leased l ON true`
 )
@@ -83,11 +91,12 @@ func DrawCall(ctx context.Context, d *DB, w Draw) (Drawn, error) {
 	type drawn struct {
 		OK         bool
 		Start, Now time.Time
+		Cost       float64
 		N, Slots   int
 		LeaseUntil time.Time
 	}
 	sql, args := drawFree, []any{
-		w.OrgID, w.AccountID, w.Bucket.Name, w.Bucket.Every, w.Bucket.slack(), w.Part.Name, w.Part.Every, w.Part.slack(), w.Near, w.Line, orNull(w.After),
+		w.OrgID, w.AccountID, w.Bucket.Name, w.Bucket.Every, w.Bucket.slack(), w.Part.Name, w.Part.Every, w.Part.slack(), w.Near, w.Line, orNull(w.After), w.First, w.Counted,
 	}
 	if w.Parallel > 0 {
 		sql, args = drawLeased, append(args, w.Parallel, w.Lease)
@@ -99,7 +108,7 @@ func DrawCall(ctx context.Context, d *DB, w Draw) (Drawn, error) {
 		}
 		if got.OK || got.Slots >= w.Parallel {
 			full := !got.OK && got.Start.Sub(got.Now) <= w.Near
-			return Drawn{OK: got.OK, Start: got.Start, Now: got.Now, Full: full, Lease: Lease{w.OrgID, w.AccountID, got.N, got.LeaseUntil}}, nil
+			return Drawn{OK: got.OK, Start: got.Start, Now: got.Now, Full: full, Lease: Lease{w.OrgID, w.AccountID, got.N, got.LeaseUntil}, Cost: got.Cost}, nil
 		}
 		_, err = d.Pool.Exec(ctx, "INSERT INTO call_leases (org_id, vendor_account_id, n) SELECT $1, $2, n FROM generate_series(1, $3::int) n ON CONFLICT DO NOTHING",
 			pgx.QueryExecModeCacheStatement, w.OrgID, w.AccountID, w.Parallel)

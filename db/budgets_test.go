@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -66,9 +67,8 @@ func TestDrawCall(t *testing.T) {
 		sql   string        // done before
 	}
 	call := func(b db.Bucket) db.Draw { return db.Draw{Bucket: b, Near: time.Hour} }
-	begin := func(b db.Bucket, calls float64) db.Draw {
-		return db.Draw{Bucket: b, Near: second, Line: calls}
-	}
+	begin := func(b db.Bucket) db.Draw { return db.Draw{Bucket: b, Near: second, Line: true} }
+	known := func(calls int) string { return fmt.Sprintf("UPDATE buckets SET begun = 1, calls = %d", calls) }
 	for name, steps := range map[string][]step{
 		"a burst, then one by one": {{draw: call(own), ok: true}, {draw: call(own), ok: true}, {draw: call(own), ok: true}, {draw: call(own), ok: true, wait: second}, {draw: call(own), ok: true, wait: 2 * second}},
 		"refilled": {
@@ -89,8 +89,8 @@ func TestDrawCall(t *testing.T) {
 			{draw: call(own), ok: true}, {draw: call(own), ok: true}, {draw: db.Draw{Bucket: own, Part: bulk, Near: time.Hour}, ok: true, wait: 2 * second}, {draw: call(own), ok: true, wait: 2 * second},
 		},
 		"a line": {
-			{draw: begin(own, 4), ok: true}, // one call is made, and three are to come
-			{draw: begin(own, 4), wait: 2 * second}, {draw: begin(own, 4), wait: 6 * second}, {draw: begin(own, 1), wait: 10 * second},
+			{draw: call(own), ok: true}, {sql: known(4), draw: begin(own), ok: true}, // one call is made, and three are to come
+			{draw: begin(own), wait: 2 * second}, {draw: begin(own), wait: 6 * second}, {sql: known(100), draw: begin(own), wait: 10 * second}, {draw: begin(own), wait: 40 * second},
 			{draw: call(own), ok: true}, // who has begun goes on
 		},
 		"a place is not taken twice": {
@@ -98,8 +98,8 @@ func TestDrawCall(t *testing.T) {
 			{draw: db.Draw{Bucket: own, Near: second, After: time.Now().Add(time.Hour)}, wait: time.Hour, round: time.Minute},
 		},
 		"a line in which nobody stands": {
-			{draw: begin(own, 1), ok: true}, {sql: "UPDATE buckets SET line = clock_timestamp() + interval '1 hour'", draw: begin(own, 1), wait: 3598 * second},
-			{sql: "UPDATE buckets SET tat = clock_timestamp()", draw: begin(own, 1), ok: true},
+			{draw: begin(own), ok: true}, {sql: "UPDATE buckets SET line = clock_timestamp() + interval '1 hour'", draw: begin(own), wait: 3598 * second},
+			{sql: "UPDATE buckets SET tat = clock_timestamp()", draw: begin(own), ok: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestDrawCallConcurrently(t *testing.T) {
 	b := db.Bucket{Every: every, Burst: 1}
 	for name, w := range map[string]db.Draw{
 		"calls":  {Bucket: b, Near: time.Hour},
-		"places": {Bucket: db.Bucket{Name: "line", Every: every, Burst: 1}, Line: 1},
+		"places": {Bucket: db.Bucket{Name: "line", Every: every, Burst: 1}, Line: true},
 	} {
 		p.draw(db.Draw{Bucket: w.Bucket, Near: time.Hour})
 		p.exec("UPDATE buckets SET tat = clock_timestamp() + interval '1 hour' WHERE bucket = 'line'") // so that all must wait
@@ -209,10 +209,12 @@ func TestDelayCalls(t *testing.T) {
 	t.Parallel()
 	p := newPurse(t, dbtest.New(t))
 	own, other := db.Bucket{Every: second, Burst: 3}, db.Bucket{Name: "ingest", Every: second, Burst: 1}
-	begin := db.Draw{Bucket: own, Near: second, Line: 5}
-	p.draw(begin)
+	begin := db.Draw{Bucket: own, Near: second, Line: true}
 	p.draw(db.Draw{Bucket: other})
-	if got := p.draw(begin); away(got) != 3*second {
+	p.draw(begin)
+	p.exec("UPDATE buckets SET calls = 5 * begun")
+	p.draw(begin)
+	if got := p.draw(begin); away(got) != 5*second {
 		t.Fatalf("a place in %s", away(got))
 	}
 	for range 2 {
@@ -223,8 +225,8 @@ func TestDelayCalls(t *testing.T) {
 	if got := p.draw(db.Draw{Bucket: own, Near: second}); got.OK || away(got) != time.Minute {
 		t.Errorf("a call %t in %s, want none for a minute", got.OK, away(got))
 	}
-	// The place was 8 s away, and its calls can go on a minute later, less what there was left of the burst.
-	if got := p.draw(begin); away(got) < time.Minute+7*second || away(got) > time.Minute+10*second {
+	// The next place was 10 s away.
+	if got := p.draw(begin); away(got) < time.Minute+9*second || away(got) > time.Minute+11*second {
 		t.Errorf("a place in %s", away(got))
 	}
 	if got := p.draw(db.Draw{Bucket: other, Near: second}); !got.OK || away(got) != second {
@@ -241,7 +243,7 @@ func BenchmarkDrawCall(b *testing.B) {
 	b.Cleanup(func() { d.Close() })
 	own, part, bulk := db.Bucket{Every: time.Microsecond, Burst: 1}, db.Bucket{Name: "part", Every: time.Microsecond, Burst: 1}, db.Bucket{Name: "bulk", Every: time.Microsecond, Burst: 1}
 	for name, w := range map[string]db.Draw{
-		"own": {Bucket: own, Near: time.Hour, Line: 1}, "part": {Bucket: own, Part: part, Near: time.Hour}, "leased": {Bucket: own, Part: bulk, Near: time.Hour, Parallel: 20, Lease: time.Millisecond},
+		"own": {Bucket: own, Near: time.Hour, Line: true}, "part": {Bucket: own, Part: part, Near: time.Hour}, "leased": {Bucket: own, Part: bulk, Near: time.Hour, Parallel: 20, Lease: time.Millisecond},
 	} {
 		b.Run(name, func(b *testing.B) {
 			p := newPurse(b, d)

@@ -93,7 +93,8 @@ func Steps(ctx context.Context, idb bun.IDB, org, run ID) ([]Step, error) {
 }
 
 // LeaseRun gives a run that is due to the caller, with a new fence that turns older holders' writes away. ErrNotFound
-// says that somebody has it, that it waits, or that it is over. A run told to cancel keeps that state.
+// says that somebody has it, that it waits, or that it is over. A run told to cancel keeps that state. One whose turn at a
+// vendor comes soon may be taken a little earlier, so that it is there when it comes.
 func LeaseRun(ctx context.Context, d *DB, org, id ID, lease time.Duration) (Run, error) {
 	var r Run
 	err := d.NewRaw(`WITH r AS (
@@ -102,7 +103,7 @@ func LeaseRun(ctx context.Context, d *DB, org, id ID, lease time.Duration) (Run,
 				lease_until = clock_timestamp() + make_interval(secs => ?0), due_at = clock_timestamp() + make_interval(secs => ?0),
 				started_at = coalesce(started_at, now())
 			WHERE org_id = ?1 AND id = ?2 AND ended_at IS NULL AND (
-				state = 'QUEUED' OR (state = 'WAITING' AND wake_at <= clock_timestamp())
+				state = 'QUEUED' OR (state = 'WAITING' AND wake_at <= clock_timestamp() + CASE waiting_reason WHEN 'RATE' THEN interval '600 milliseconds' ELSE interval '0' END)
 				OR (state IN ('RUNNING', 'CANCELLING') AND coalesce(lease_until, '-infinity') < clock_timestamp()))
 			RETURNING *),
 		told AS (

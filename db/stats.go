@@ -23,6 +23,8 @@ func Readings(ctx context.Context, idb bun.IDB) ([]Reading, error) {
 		UNION ALL SELECT 'event_oldest_seconds', null, null, coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM events WHERE due_at IS NOT NULL
 		UNION ALL SELECT 'jobs', queue, state::text, count(*) FROM river.river_job WHERE state IN ('available', 'running', 'retryable', 'scheduled') GROUP BY 2, 3
 		UNION ALL SELECT 'job_oldest_seconds', queue, null, greatest(extract(epoch FROM now() - min(scheduled_at)), 0) FROM river.river_job WHERE state = 'available' GROUP BY 2
+		UNION ALL SELECT 'budget_wait_seconds', v.app, CASE WHEN b.bucket LIKE 'bulk%' THEN 'bulk' ELSE 'live' END, max(greatest(extract(epoch FROM greatest(b.tat, b.line) - clock_timestamp()), 0))
+			FROM buckets b JOIN vendor_accounts v ON v.org_id = b.org_id AND v.id = b.vendor_account_id WHERE isfinite(greatest(b.tat, b.line)) GROUP BY 2, 3
 		UNION ALL SELECT 'connections', app, state, count(*) FROM connections WHERE deleted_at IS NULL GROUP BY 2, 3
 		UNION ALL SELECT 'feed_unnumbered', null, null, count(*) FROM changes WHERE pos IS NULL
 		UNION ALL SELECT 'feed_position', null, null, coalesce(max(pos), 0) FROM changes`).Scan(ctx, &out)

@@ -46,7 +46,12 @@ type world struct {
 
 func open(t *testing.T) *world {
 	t.Helper()
-	w := &world{url: dbtest.URL(t), stripe: stripesim.New(t), togai: togaisim.New(t)}
+	return openWith(t, stripesim.New(t), togaisim.New(t))
+}
+
+func openWith(t *testing.T, stripe *stripesim.Sim, togai *togaisim.Sim) *world {
+	t.Helper()
+	w := &world{url: dbtest.URL(t), stripe: stripe, togai: togai}
 	var err error
 	if w.apps, err = catalog.New(); err != nil {
 		t.Fatal(err)

@@ -75,6 +75,7 @@ var gauges = map[string]*prometheus.Desc{
 	"event_oldest_seconds": prometheus.NewDesc("tieline_event_oldest_seconds", "Age of the oldest of them.", nil, nil),
 	"jobs":                 prometheus.NewDesc("tieline_jobs", "Jobs that are not done.", []string{"queue", "state"}, nil),
 	"job_oldest_seconds":   prometheus.NewDesc("tieline_job_oldest_seconds", "How long the oldest job waits that could begin.", []string{"queue"}, nil),
+	"budget_wait_seconds":  prometheus.NewDesc("tieline_budget_wait_seconds", "How long a run would wait that begins now, at the vendor account with the longest line.", []string{"app", "bucket"}, nil),
 	"connections":          prometheus.NewDesc("tieline_connections", "Connections.", []string{"app", "state"}, nil),
 	"feed_unnumbered":      prometheus.NewDesc("tieline_feed_unnumbered", "Changes that have no place in the feed yet.", nil, nil),
 	"feed_position":        prometheus.NewDesc("tieline_feed_position", "The newest place in the feed.", nil, nil),

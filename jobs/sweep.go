@@ -12,6 +12,9 @@ import (
 // sweepLimit bounds one look at each table, and so the transaction.
 const sweepLimit = 500
 
+// sweepLine is how many runs of one line are called forward at once: about what an account's budget takes in a second.
+const sweepLine = 5
+
 // sweeps looks for what is due until ctx ends. Every worker process does: they skip what another has in hand.
 func (j *Jobs) sweeps(ctx context.Context) {
 	tick := time.NewTicker(j.cfg.SweepEvery)
@@ -38,8 +41,8 @@ func (j *Jobs) sweeps(ctx context.Context) {
 }
 
 // sweepOnce gives workers what is due or was left behind: runs whose wait is over or whose worker died, events that were
-// not dispatched, schedules whose time has come, connections to be read or whose endpoint is to be looked at. more says
-// that there may be more of it.
+// not dispatched, schedules whose time has come, connections to be read or whose endpoint is to be looked at, runs whose turn
+// comes early because those before them are gone. more says that there may be more of it.
 func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 	err = j.cfg.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		runs, err := db.SweepRuns(ctx, tx, sweepLimit)
@@ -58,11 +61,15 @@ func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
+		called, err := db.SweepLines(ctx, tx, sweepLine)
+		if err != nil {
+			return err
+		}
 		tasks, fired, err := j.cfg.Engine.Fire(ctx, tx, sweepLimit)
 		if err != nil {
 			return err
 		}
-		for _, r := range runs {
+		for _, r := range append(runs, called...) {
 			tasks = append(tasks, flow.Task{Kind: flow.Activate, Org: r.OrgID, ID: r.ID})
 		}
 		for _, e := range events {

@@ -8,6 +8,8 @@ CREATE TABLE buckets (
   tat               timestamptz NOT NULL DEFAULT '-infinity',
   line              timestamptz NOT NULL DEFAULT '-infinity',
   parts             jsonb NOT NULL DEFAULT '{}', -- tats of narrower limits, by name, in seconds since 1970
+  begun             float8 NOT NULL DEFAULT 1, -- runs that began lately, and the calls that they made here
+  calls             float8 NOT NULL DEFAULT 2,
   ok                boolean NOT NULL DEFAULT true, -- what the last draw came to, which is how it learns of it
   start             timestamptz NOT NULL DEFAULT '-infinity',
   at                timestamptz NOT NULL DEFAULT '-infinity',

@@ -138,6 +138,9 @@ func (e *Engine) apply(r *db.Run, n Next) {
 	} else if n.wait >= 0 {
 		r.WakeAt = time.Now().Add(n.wait)
 		r.DueAt = r.WakeAt
+		if n.reason == ForRate { // its worker waits for its turn
+			r.DueAt = r.WakeAt.Add(-time.Duration(wakeLead * float64(e.timing().Pause)))
+		}
 	}
 	if cancelling { // a write of it is not settled yet; it is cancelled then
 		r.State, r.WaitingReason = Cancelling, ""

@@ -36,7 +36,6 @@ type Engine struct {
 	events db.Desk[*dispatching, error] // where events that come together are dispatched
 	pages  db.Desk[*page, error]        // where runs that have something to say at the same moment say it
 	draws  db.Desk[draw, drawn]         // where calls are drawn from vendors' budgets
-	costs  sync.Map                     // what is done, and at which account → *cost
 	over   over                         // calls whose leases are to be given back
 }
 

@@ -41,7 +41,7 @@ func (a *Activation) journal(s *db.Step, conn db.Connection) *journal {
 func (e *Engine) connectionJournal(conn db.Connection, person bool) *journal {
 	app, _ := e.Apps.App(conn.App)
 	pace := e.pacer(app, *conn.VendorAccount)
-	pace.bulk = !person
+	pace.bulk, pace.within = !person, personWaits
 	return &journal{e: e, conn: conn, app: app, pace: pace}
 }
 

@@ -15,8 +15,11 @@ import (
 const (
 	wakerNear = 2  // of Timing.Pause: how far away the call of a run may be whose turn has come
 	begunNear = 5  // likewise of one that has begun, and how long bulk work gives way to what people wait for
-	wakeLead  = .5 // likewise, how long before its turn a run is woken: the sweeper comes once a second
+	wakeLead  = .5 // likewise, how long before its turn a run may be woken: the sweeper comes once a second
 )
+
+// personWaits is how long somebody waits for the budget who waits for an answer.
+const personWaits = 10 * time.Second
 
 const fullPause = 50 * time.Millisecond // between looks at whether there is room for one more call in the air
 
@@ -33,17 +36,17 @@ type pacer struct {
 	app     connectors.Connector
 	account db.VendorAccount
 	rate    connectors.Rate
-	cost    *cost
 	bulk    bool
-	patient bool      // there is no run that could wait in its place
-	begun   bool      // a call was let through
-	place   time.Time // in the line, got earlier and not used yet
-	line    string    // the bucket whose line that is
-	last    limits    // of the last call
+	patient bool          // there is no run that could wait in its place
+	within  time.Duration // of a patient one: somebody waits no longer; 0: however long it takes
+	begun   bool          // a call was let through
+	place   time.Time     // in the line, got earlier and not used yet
+	line    string        // the bucket whose line that is
+	last    limits        // of the last call
 }
 
 func (e *Engine) pacer(app connectors.Connector, account db.VendorAccount) *pacer {
-	p := &pacer{e: e, app: app, account: account, cost: &cost{}, patient: true}
+	p := &pacer{e: e, app: app, account: account, patient: true}
 	if app.Rate != nil { // one that is never called has none
 		p.rate = app.Rate(connectors.Mode(account.Mode))
 	}
@@ -57,7 +60,7 @@ func (a *Activation) pacer(app connectors.Connector, account db.VendorAccount) *
 		return p
 	}
 	p = a.e.pacer(app, account)
-	p.patient, p.bulk, p.cost = false, a.bulk, a.e.costOf(a.run.FlowVersionID, account.ID)
+	p.patient, p.bulk = false, a.bulk
 	for _, s := range a.steps {
 		if stepFinal(s.State) {
 			continue
@@ -112,7 +115,6 @@ func bucket(name string, perSecond float64, burst int) db.Bucket {
 // pass lets a call start. It tells pausing before it sleeps. done says that the call is over.
 func (p *pacer) pass(ctx context.Context, c connectors.Call, pausing func() error) (done func(), err error) {
 	p.last = p.limits(c)
-	first := !p.begun
 	w := db.Draw{OrgID: p.account.OrgID, AccountID: p.account.ID, Bucket: p.last.own, Part: p.last.part, Parallel: p.rate.Parallel, Lease: p.app.Timeout, Near: p.near(begunNear), After: p.place}
 	if turn := (db.Draw{OrgID: w.OrgID, AccountID: w.AccountID, Bucket: p.last.bulk, Near: w.Near, After: w.After}); p.bulk {
 		if _, err := p.take(ctx, p.queue(turn), pausing); err != nil {
@@ -130,7 +132,6 @@ func (p *pacer) pass(ctx context.Context, c connectors.Call, pausing func() erro
 		return nil, err
 	}
 	p.place, p.begun = time.Time{}, true
-	p.cost.count(first)
 	return func() { p.e.callOver(lease) }, nil
 }
 
@@ -145,8 +146,9 @@ func (p *pacer) queue(w db.Draw) db.Draw {
 	case !p.place.IsZero():
 		w.Near = p.near(wakerNear)
 	default:
-		w.Near, w.Line = p.near(1), p.cost.estimate()
+		w.Near, w.Line = p.near(1), true
 	}
+	w.First, w.Counted = !p.begun && !p.patient, !p.patient
 	return w
 }
 
@@ -158,8 +160,13 @@ func (p *pacer) take(ctx context.Context, w db.Draw, pausing func() error) (db.L
 		if err != nil {
 			return db.Lease{}, err
 		}
-		d := got.Start.Sub(got.Now)
-		if stays := yields && d <= p.near(begunNear) || got.Full; !got.OK && (!stays || time.Since(began) > 2*p.near(begunNear)) {
+		d, waited := got.Start.Sub(got.Now), time.Since(began)
+		switch {
+		case got.OK:
+		case p.patient && p.within > 0 && waited+d > p.within:
+			return db.Lease{}, connectors.Errorf(connectors.Unavailable, "%s: the account's budget of calls is used up for the next %s", p.app.Name, max(d, time.Second).Round(time.Second))
+		case p.patient:
+		case !got.Full && !yields, d > p.near(begunNear), waited > 2*p.near(begunNear):
 			return db.Lease{}, p.park(ctx, w, got)
 		}
 		if got.Full {
@@ -173,7 +180,7 @@ func (p *pacer) take(ctx context.Context, w db.Draw, pausing func() error) (db.L
 		if err := sleep(ctx, d); err != nil || got.OK {
 			return got.Lease, err
 		}
-		if yields && time.Since(began) > p.near(begunNear) {
+		if yields && waited+d > p.near(begunNear) {
 			w.Near = p.near(begunNear) // it has given way for long enough
 		}
 	}
@@ -183,12 +190,7 @@ func (p *pacer) take(ctx context.Context, w db.Draw, pausing func() error) (db.L
 // earlier places, should their turns have passed as well.
 func (p *pacer) park(ctx context.Context, w db.Draw, got db.Drawn) error {
 	d := max(got.Start.Sub(got.Now), fullPause)
-	if p.patient {
-		err := connectors.Errorf(connectors.Unavailable, "%s: the account's budget of calls is used up for the next %s", p.app.Name, max(d, time.Second).Round(time.Second))
-		err.RetryAfter = d
-		return err
-	}
-	if p.line = w.Bucket.Name; w.Line > 0 && !got.Full {
+	if p.line = w.Bucket.Name; w.Line && !got.Full {
 		p.place = got.Start
 	} else {
 		if p.place.IsZero() {
@@ -199,10 +201,10 @@ func (p *pacer) park(ctx context.Context, w db.Draw, got db.Drawn) error {
 			if err != nil {
 				return err
 			}
-			d += time.Duration(float64(ahead) * p.cost.estimate() * float64(w.Bucket.Every))
+			d += time.Duration(float64(ahead) * got.Cost * float64(w.Bucket.Every))
 		}
 	}
-	return &errWait{reason: ForRate, for_: max(0, d-p.near(wakeLead)), why: "the vendor's budget of calls is used up until then"}
+	return &errWait{reason: ForRate, for_: d, why: "the vendor's budget of calls is used up until then"}
 }
 
 // slow keeps the account quiet, or only calls like the last one: the vendor asked for it.
@@ -241,7 +243,9 @@ func (e *Engine) look(ctx context.Context, app connectors.Connector, creds conne
 	if account == nil {
 		return &stranger{app: app, mode: mode}, nil
 	}
-	return &caller{pace: e.pacer(app, *account)}, nil
+	pace := e.pacer(app, *account)
+	pace.within = personWaits
+	return &caller{pace: pace}, nil
 }
 
 // stranger is the journal of a look at an account that we do not know yet.

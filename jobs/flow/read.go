@@ -107,7 +107,10 @@ func (e *Engine) readTrigger(ctx context.Context, conn db.Connection, app connec
 		return false, err
 	}
 	pace := e.pacer(app, *conn.VendorAccount)
-	pace.bulk, pace.place, pace.patient, pace.cost = true, cur.ReservedAt, until.IsZero(), e.costOf(conn.ID, conn.VendorAccountID)
+	pace.bulk, pace.place = true, cur.ReservedAt
+	if pace.patient = until.IsZero(); pace.patient {
+		pace.within = personWaits
+	}
 	c, err := e.open(conn, &caller{pace: pace})
 	if err != nil {
 		return false, err
