@@ -55,7 +55,7 @@ type Lease struct {
 // what the draw came to, as a write answers nothing else. There is a second form for calls that need a lease.
 const drawCall = `
 	INSERT INTO buckets AS b (org_id, vendor_account_id, bucket, tat, line, parts, ok, start, at)
-	SELECT $1, $2, $3, CASE WHEN %[2]s THEN now + $4::interval ELSE '-infinity' END, CASE WHEN $10::boolean AND %[2]s THEN now + 2 * $4::interval ELSE '-infinity' END,
+	SELECT $1, $2, $3, CASE WHEN %[2]s THEN now + $4::interval ELSE '-infinity' END, CASE WHEN $10::boolean AND %[2]s THEN now + 2.2 * $4::interval ELSE '-infinity' END,
 		CASE WHEN $6::text <> '' AND %[2]s THEN jsonb_build_object($6, extract(epoch FROM now + $7::interval)) ELSE '{}' END, %[2]s, now, now
 	FROM (SELECT set_config('synchronous_commit', 'off', true), clock_timestamp() AS now) soon%[1]s
 	ON CONFLICT (org_id, vendor_account_id, bucket) DO UPDATE SET (tat, line, parts, ok, start, at, begun, calls) = (
@@ -65,14 +65,15 @@ const drawCall = `
 			v.ok, CASE WHEN v.near OR NOT $10 THEN v.start ELSE greatest(v.start, greatest(b.line, b.tat, v.now) - $5::interval) END, v.now,
 			CASE WHEN v.ok AND $12::boolean THEN b.begun * v.fades + 1 ELSE b.begun END, CASE WHEN v.ok AND $13::boolean THEN b.calls * v.fades + 1 ELSE b.calls END
 		FROM (SELECT t.*, t.start <= t.now + $9::interval AS near, t.start <= t.now + $9 AND excluded.ok AS ok,
-				least(greatest(b.calls / b.begun, 1), ` + costMost + `) AS cost, CASE WHEN $12 AND b.begun > 100 THEN 0.5 ELSE 1 END AS fades FROM (
+				` + costNow + ` AS cost, CASE WHEN $12 AND b.begun > 100 THEN 0.5 ELSE 1 END AS fades FROM (
 			SELECT n.*, greatest(b.tat - $5::interval, n.now - $5::interval, n.part - $8::interval, $11::timestamptz, CASE WHEN $10 AND b.tat > n.now THEN b.line - $5::interval END) AS start FROM (
 				SELECT clock_timestamp() AS now, CASE WHEN $6 <> '' THEN coalesce(to_timestamp((b.parts->>$6)::float8), '-infinity') END AS part) n) t) v)
-	RETURNING b.ok, b.start, b.at AS now, least(greatest(b.calls / b.begun, 1), ` + costMost + `) AS cost`
+	RETURNING b.ok, b.start, b.at AS now, ` + costNow + ` AS cost`
 
-// costMost bounds what whoever begins is thought to need: who makes more calls has them all along, and others find room
-// between them.
-const costMost = "30"
+// costNow is how many calls whoever begins has room for. It is a tenth more than were made lately, or what is lost once, when
+// workers are late, could never be made up for. And it is bounded: who makes very many has them all along, and others find
+// room between them.
+const costNow = "least(greatest(b.calls / b.begun, 1), 30) * 1.1"
 
 var (
 	drawFree   = fmt.Sprintf(drawCall, "", "true")

@@ -68,7 +68,7 @@ func TestDrawCall(t *testing.T) {
 	}
 	call := func(b db.Bucket) db.Draw { return db.Draw{Bucket: b, Near: time.Hour} }
 	begin := func(b db.Bucket) db.Draw { return db.Draw{Bucket: b, Near: second, Line: true} }
-	known := func(calls int) string { return fmt.Sprintf("UPDATE buckets SET begun = 1, calls = %d", calls) }
+	known := func(calls int) string { return fmt.Sprintf("UPDATE buckets SET begun = 1, calls = %d / 1.1", calls) }
 	for name, steps := range map[string][]step{
 		"a burst, then one by one": {{draw: call(own), ok: true}, {draw: call(own), ok: true}, {draw: call(own), ok: true}, {draw: call(own), ok: true, wait: second}, {draw: call(own), ok: true, wait: 2 * second}},
 		"refilled": {
@@ -90,7 +90,7 @@ func TestDrawCall(t *testing.T) {
 		},
 		"a line": {
 			{draw: call(own), ok: true}, {sql: known(4), draw: begin(own), ok: true}, // one call is made, and three are to come
-			{draw: begin(own), wait: 2 * second}, {draw: begin(own), wait: 6 * second}, {sql: known(100), draw: begin(own), wait: 10 * second}, {draw: begin(own), wait: 40 * second},
+			{draw: begin(own), wait: 2 * second}, {draw: begin(own), wait: 6 * second}, {sql: known(100), draw: begin(own), wait: 10 * second}, {draw: begin(own), wait: 43 * second},
 			{draw: call(own), ok: true}, // who has begun goes on
 		},
 		"a place is not taken twice": {
@@ -212,7 +212,7 @@ func TestDelayCalls(t *testing.T) {
 	begin := db.Draw{Bucket: own, Near: second, Line: true}
 	p.draw(db.Draw{Bucket: other})
 	p.draw(begin)
-	p.exec("UPDATE buckets SET calls = 5 * begun")
+	p.exec("UPDATE buckets SET calls = 5 * begun / 1.1")
 	p.draw(begin)
 	if got := p.draw(begin); away(got) != 5*second {
 		t.Fatalf("a place in %s", away(got))

@@ -89,12 +89,12 @@ func production(c *Config) {
 // queued. What people wait for is through within two seconds, no call is refused, and bulk runs begin when they said.
 func TestLiveBesideBulk(t *testing.T) {
 	t.Parallel()
-	const bulk, live = 800, 12
+	const bulk, live = 800, 16
 	w := openWith(t, stripesim.New(t, stripesim.WithRateLimit(25)), togaisim.New(t, togaisim.WithRateLimit(10)))
 	w.link(t)
-	bodies := w.customers(t, bulk+live)
+	bodies := w.customers(t, 1+live+bulk)
 	refused := w.refusals()
-	for _, body := range bodies[live:] {
+	for _, body := range bodies[1+live:] {
 		if err := w.engine.Dispatch(t.Context(), w.org, w.arrives(t, body, false)); err != nil {
 			t.Fatal(err)
 		}
@@ -102,12 +102,17 @@ func TestLiveBesideBulk(t *testing.T) {
 	if _, err := w.NewRaw("UPDATE runs SET replay = 1").Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// The line begins when all stand in it: taking their places is work that would delay those whose turn it is.
+	if _, err := w.NewRaw(`INSERT INTO buckets (org_id, vendor_account_id, bucket, line)
+		SELECT org_id, id, 'bulk', clock_timestamp() + interval '10 seconds' FROM vendor_accounts WHERE app = 'togai'`).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	w.start(t, production)
 	w.start(t, production)
 	w.until(t, "bulk runs in line", "SELECT count(*) > 700 FROM runs WHERE waiting_reason = 'RATE'")
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for _, body := range bodies[:live] {
+	for _, body := range bodies[1 : 1+live] {
 		<-tick.C
 		w.arrives(t, body, true)
 	}
@@ -124,15 +129,68 @@ func TestLiveBesideBulk(t *testing.T) {
 		t.Errorf("vendors refused %d calls", n)
 	}
 	w.punctual(t)
+	w.nobodyStays(t, bodies[0])
+}
+
+// nobodyStays cancels all bulk runs: the next one does not stand behind those.
+func (w *world) nobodyStays(t *testing.T, body []byte) {
+	t.Helper()
+	var waiting []db.ID
+	if err := w.NewRaw("SELECT id FROM runs WHERE waiting_reason = 'RATE' ORDER BY wake_at DESC").Scan(t.Context(), &waiting); err != nil || len(waiting) < 500 {
+		t.Fatalf("%d runs wait (%v)", len(waiting), err)
+	}
+	for _, id := range waiting {
+		err := w.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			if r, err := db.GetRun(ctx, tx, w.org, id); err != nil || r.State != flow.Waiting { // its turn has come
+				return err
+			}
+			_, err := w.engine.Cancel(ctx, tx, w.org, id)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	one := w.process(t, func(c *Config) { c.InsertOnly = true })
+	one.cfg.Engine.Queue = unheard{}
+	if err := one.cfg.Engine.Dispatch(t.Context(), w.org, w.arrives(t, body, false)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.NewRaw("UPDATE runs SET replay = 1, due_at = now() WHERE state = 'QUEUED'").Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.until(t, "no run left", "SELECT bool_and(ended_at IS NOT NULL) FROM runs")
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("a run waited %s after everybody before it had gone", d)
+	}
+	w.until(t, "a line that ends where nobody stands", "SELECT bool_and(line < clock_timestamp() + interval '3 seconds') FROM buckets")
+	if n := w.count(t, "SELECT count(*) FROM steps WHERE reserved_at IS NOT NULL"); n > 0 {
+		t.Errorf("%d places are kept by runs that are over", n)
+	}
+}
+
+// unheard is a queue whose tasks come to be by the sweeper alone.
+type unheard struct{}
+
+func (unheard) Add(context.Context, db.Tx, ...flow.Task) error { return nil }
+
+func (w *world) count(t *testing.T, query string) (n int) {
+	t.Helper()
+	if err := w.NewRaw(query).Scan(t.Context(), &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // punctual makes sure that runs began when they had said.
 func (w *world) punctual(t *testing.T) {
 	t.Helper()
 	var late []float64
-	err := w.NewRaw(`SELECT extract(epoch FROM b.at - f.wake_at) AS late FROM (SELECT run_id, min(id) AS id FROM changes WHERE waiting_reason = 'RATE' GROUP BY 1) w
-		JOIN changes f ON f.id = w.id AND f.wake_at > (SELECT max(at) FROM changes WHERE state = 'WAITING' AND run_id IN (SELECT id FROM runs WHERE replay = 1))
-		JOIN LATERAL (SELECT at FROM changes r WHERE r.run_id = w.run_id AND r.state = 'RUNNING' AND r.step IS NULL AND r.id > w.id ORDER BY r.id DESC LIMIT 1) b ON true
+	err := w.NewRaw(`WITH told AS (SELECT DISTINCT ON (run_id) run_id, id, at, wake_at FROM changes WHERE waiting_reason = 'RATE' ORDER BY run_id, id)
+		SELECT extract(epoch FROM b.at - f.wake_at) AS late FROM told f
+		JOIN LATERAL (SELECT at FROM changes r WHERE r.run_id = f.run_id AND r.state = 'RUNNING' AND r.step IS NULL AND r.id > f.id ORDER BY r.id DESC LIMIT 1) b ON true
+		WHERE f.wake_at > (SELECT max(at) FROM told)
 		ORDER BY late`).Scan(t.Context(), &late)
 	if err != nil || len(late) < 5 {
 		t.Fatalf("%d runs waited and began (%v)", len(late), err)

@@ -101,7 +101,8 @@ func (p *pacer) limits(c connectors.Call) limits {
 	if share == 0 {
 		share = connectors.DefaultBulk
 	}
-	l.bulk = db.Bucket{Name: "bulk", Every: time.Duration(float64(l.own.Every) / share), Burst: 1}
+	every := time.Duration(float64(l.own.Every) / share)
+	l.bulk = db.Bucket{Name: "bulk", Every: every, Burst: 1 + int(p.near(1)/every)} // the sweeper wakes those of a second together
 	if l.own.Name != "" {
 		l.bulk.Name += " " + l.own.Name
 	}
@@ -201,7 +202,7 @@ func (p *pacer) park(ctx context.Context, w db.Draw, got db.Drawn) error {
 			if err != nil {
 				return err
 			}
-			d += time.Duration(float64(ahead) * got.Cost * float64(w.Bucket.Every))
+			d = max(fullPause, d-w.Near) + time.Duration(float64(ahead)*got.Cost*float64(w.Bucket.Every))
 		}
 	}
 	return &errWait{reason: ForRate, for_: d, why: "the vendor's budget of calls is used up until then"}
