@@ -52,7 +52,9 @@ func (e *Engine) FieldOptions(ctx context.Context, org, id db.ID, q OptionQuery)
 	if len(bad) > 0 {
 		return OptionList{}, bad
 	}
-	c, err := e.open(row, &caller{pace: e.pacer(app, *row.VendorAccount)})
+	pace := e.pacer(app, *row.VendorAccount)
+	pace.within = personWaits
+	c, err := e.open(row, &caller{pace: pace})
 	if err != nil {
 		return OptionList{}, err
 	}
