@@ -27,6 +27,7 @@ type Draw struct {
 	Near             time.Duration // how far away its start may be; otherwise nothing is taken but the place in the line
 	Line             bool          // it is the first of who begins: take a place in the bucket's line
 	After            time.Time     // the place there is already: the call does not start sooner
+	Calls            int           // that many at once, one after another from Start, and all of them or nothing; 0: one
 	First, Counted   bool          // how many calls those make who begin is learned from these, of which some are the first
 	Parallel         int           // calls that may be in the air at once; 0: any number
 	Lease            time.Duration // how long after its start a call may be in the air
@@ -55,19 +56,19 @@ type Lease struct {
 // what the draw came to, as a write answers nothing else. There is a second form for calls that need a lease.
 const drawCall = `
 	INSERT INTO buckets AS b (org_id, vendor_account_id, bucket, tat, line, parts, ok, start, at)
-	SELECT $1, $2, $3, CASE WHEN %[2]s THEN now + $4::interval ELSE '-infinity' END, CASE WHEN $10::boolean AND %[2]s THEN now + 2.2 * $4::interval ELSE '-infinity' END,
+	SELECT $1, $2, $3, CASE WHEN %[2]s THEN now + $14::float8 * $4::interval ELSE '-infinity' END, CASE WHEN $10::boolean AND %[2]s THEN now + 2.2 * $14 * $4::interval ELSE '-infinity' END,
 		CASE WHEN $6::text <> '' AND %[2]s THEN jsonb_build_object($6, extract(epoch FROM now + $7::interval)) ELSE '{}' END, %[2]s, now, now
 	FROM (SELECT set_config('synchronous_commit', 'off', true), clock_timestamp() AS now) soon%[1]s
 	ON CONFLICT (org_id, vendor_account_id, bucket) DO UPDATE SET (tat, line, parts, ok, start, at, begun, calls) = (
-		SELECT CASE WHEN v.ok THEN greatest(b.tat, v.now) + $4 ELSE b.tat END,
-			CASE WHEN NOT $10 OR v.near AND NOT v.ok THEN b.line WHEN v.ok THEN greatest(b.line, v.now) + v.cost * $4 ELSE greatest(b.line, b.tat, v.now) + v.cost * $4 END,
+		SELECT CASE WHEN v.ok THEN greatest(b.tat, v.now) + $14 * $4 ELSE b.tat END,
+			CASE WHEN NOT $10 OR (v.near OR $14 > 1) AND NOT v.ok THEN b.line WHEN v.ok THEN greatest(b.line, v.now) + $14 * v.cost * $4 ELSE greatest(b.line, b.tat, v.now) + v.cost * $4 END,
 			CASE WHEN v.ok AND $6 <> '' THEN b.parts || jsonb_build_object($6, extract(epoch FROM greatest(v.part, v.now) + $7)) ELSE b.parts END,
 			v.ok, CASE WHEN v.near OR NOT $10 THEN v.start ELSE greatest(v.start, greatest(b.line, b.tat, v.now) - $5::interval) END, v.now,
-			CASE WHEN v.ok AND $12::boolean THEN b.begun * v.fades + 1 ELSE b.begun END, CASE WHEN v.ok AND $13::boolean THEN b.calls * v.fades + 1 ELSE b.calls END
-		FROM (SELECT t.*, t.start <= t.now + $9::interval AS near, t.start <= t.now + $9 AND excluded.ok AS ok,
-				` + costNow + ` AS cost, CASE WHEN $12 AND b.begun > 100 THEN 0.5 ELSE 1 END AS fades FROM (
+			CASE WHEN v.ok AND $12::boolean THEN b.begun * v.fades + $14 ELSE b.begun END, CASE WHEN v.ok AND $13::boolean THEN b.calls * v.fades + $14 ELSE b.calls END
+		FROM (SELECT t.*, t.last <= t.now + $9::interval AS near, t.last <= t.now + $9 AND excluded.ok AS ok,
+				` + costNow + ` AS cost, CASE WHEN $12 AND b.begun > 100 THEN 0.5 ELSE 1 END AS fades FROM (SELECT f.*, f.start + ($14 - 1) * $4 AS last FROM (
 			SELECT n.*, greatest(b.tat - $5::interval, n.now - $5::interval, n.part - $8::interval, $11::timestamptz, CASE WHEN $10 AND b.tat > n.now THEN b.line - $5::interval END) AS start FROM (
-				SELECT clock_timestamp() AS now, CASE WHEN $6 <> '' THEN coalesce(to_timestamp((b.parts->>$6)::float8), '-infinity') END AS part) n) t) v)
+				SELECT clock_timestamp() AS now, CASE WHEN $6 <> '' THEN coalesce(to_timestamp((b.parts->>$6)::float8), '-infinity') END AS part) n) f) t) v)
 	RETURNING b.ok, b.start, b.at AS now, ` + costNow + ` AS cost`
 
 // costNow is how many calls whoever begins has room for. It is a tenth more than were made lately, or what is lost once, when
@@ -78,11 +79,11 @@ const costNow = "least(greatest(b.calls / b.begun, 1), 30) * 1.1"
 var (
 	drawFree   = fmt.Sprintf(drawCall, "", "true")
 	drawLeased = `WITH slots AS MATERIALIZED (
-			SELECT n FROM call_leases WHERE org_id = $1 AND vendor_account_id = $2 AND n <= $14::int AND lease_until <= clock_timestamp() ORDER BY n LIMIT 1 FOR UPDATE SKIP LOCKED),
+			SELECT n FROM call_leases WHERE org_id = $1 AND vendor_account_id = $2 AND n <= $15::int AND lease_until <= clock_timestamp() ORDER BY n LIMIT 1 FOR UPDATE SKIP LOCKED),
 		slot AS MATERIALIZED (SELECT max(n) AS n FROM slots),
 		drawn AS (` + fmt.Sprintf(drawCall, ", slot", "slot.n IS NOT NULL") + `),
 		leased AS (
-			UPDATE call_leases l SET lease_until = greatest(d.start, d.now) + $15::interval FROM drawn d, slot s
+			UPDATE call_leases l SET lease_until = greatest(d.start, d.now) + $16::interval FROM drawn d, slot s
 			WHERE d.ok AND l.org_id = $1 AND l.vendor_account_id = $2 AND l.n = s.n RETURNING l.n, l.lease_until)
 		SELECT d.*, l.n, l.lease_until, (SELECT count(*) FROM call_leases WHERE org_id = $1 AND vendor_account_id = $2) AS slots FROM drawn d LEFT JOIN leased l ON true`
 )
@@ -97,7 +98,7 @@ func DrawCall(ctx context.Context, d *DB, w Draw) (Drawn, error) {
 		LeaseUntil time.Time
 	}
 	sql, args := drawFree, []any{
-		w.OrgID, w.AccountID, w.Bucket.Name, w.Bucket.Every, w.Bucket.slack(), w.Part.Name, w.Part.Every, w.Part.slack(), w.Near, w.Line, orNull(w.After), w.First, w.Counted,
+		w.OrgID, w.AccountID, w.Bucket.Name, w.Bucket.Every, w.Bucket.slack(), w.Part.Name, w.Part.Every, w.Part.slack(), w.Near, w.Line, orNull(w.After), w.First, w.Counted, max(w.Calls, 1),
 	}
 	if w.Parallel > 0 {
 		sql, args = drawLeased, append(args, w.Parallel, w.Lease)

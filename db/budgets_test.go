@@ -88,6 +88,10 @@ func TestDrawCall(t *testing.T) {
 			{draw: db.Draw{Bucket: own, Part: bulk, Near: second}, ok: true}, {draw: db.Draw{Bucket: own, Part: bulk, Near: second}, wait: 2 * second}, // and nothing was taken of own
 			{draw: call(own), ok: true}, {draw: call(own), ok: true}, {draw: db.Draw{Bucket: own, Part: bulk, Near: time.Hour}, ok: true, wait: 2 * second}, {draw: call(own), ok: true, wait: 2 * second},
 		},
+		"several at once, or none": {
+			{draw: db.Draw{Bucket: own, Near: time.Hour, Calls: 4}, ok: true}, {draw: call(own), ok: true, wait: 2 * second}, // after the fourth, a second away
+			{sql: known(1), draw: db.Draw{Bucket: own, Near: 3 * second, Line: true, Calls: 2}, wait: 3 * second}, {draw: call(own), ok: true, wait: 3 * second},
+		},
 		"a line": {
 			{draw: call(own), ok: true}, {sql: known(4), draw: begin(own), ok: true}, // one call is made, and three are to come
 			{draw: begin(own), wait: 2 * second}, {draw: begin(own), wait: 6 * second}, {sql: known(100), draw: begin(own), wait: 10 * second}, {draw: begin(own), wait: 43 * second},

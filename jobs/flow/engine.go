@@ -35,7 +35,7 @@ type Engine struct {
 	near   sync.Map                     // vendor account id → the flows that are on for it, a while ago
 	events db.Desk[*dispatching, error] // where events that come together are dispatched
 	pages  db.Desk[*page, error]        // where runs that have something to say at the same moment say it
-	draws  db.Desk[draw, drawn]         // where calls are drawn from vendors' budgets
+	draws  db.Desk[db.Draw, drawn]      // where calls are drawn from vendors' budgets
 	over   over                         // calls whose leases are to be given back
 }
 

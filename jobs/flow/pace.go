@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -157,7 +158,7 @@ func (p *pacer) queue(w db.Draw) db.Draw {
 func (p *pacer) take(ctx context.Context, w db.Draw, pausing func() error) (db.Lease, error) {
 	yields := p.bulk && w.Bucket.Name == p.last.own.Name
 	for began := time.Now(); ; {
-		got, err := db.DrawCall(ctx, p.e.DB, w)
+		got, err := p.e.draw(ctx, w)
 		if err != nil {
 			return db.Lease{}, err
 		}
@@ -185,6 +186,46 @@ func (p *pacer) take(ctx context.Context, w db.Draw, pausing func() error) (db.L
 			w.Near = p.near(begunNear) // it has given way for long enough
 		}
 	}
+}
+
+// drawn is what came of a draw.
+type drawn struct {
+	db.Drawn
+	err error
+}
+
+// draw draws a call, with those that others draw likewise at the moment.
+func (e *Engine) draw(ctx context.Context, w db.Draw) (db.Drawn, error) {
+	got, err := e.draws.Take(ctx, w.OrgID, w, e.drawTogether)
+	return got.Drawn, cmp.Or(err, got.err)
+}
+
+// drawTogether draws for all who want the same. Where there are not enough calls for all of them, each has its own answer.
+func (e *Engine) drawTogether(ctx context.Context, all []db.Draw) []drawn {
+	ctx, cancel := context.WithTimeout(ctx, shareWithin)
+	defer cancel()
+	out, same := make([]drawn, len(all)), map[db.Draw][]int{}
+	for i, w := range all {
+		same[w] = append(same[w], i)
+	}
+	for w, of := range same {
+		if w.Calls = len(of); w.Calls > 1 && w.Parallel == 0 && w.Part.Name == "" {
+			got, err := db.DrawCall(ctx, e.DB, w)
+			for n, i := range of {
+				out[i] = drawn{got, err}
+				out[i].Start = got.Start.Add(time.Duration(n) * w.Bucket.Every)
+			}
+			if err != nil || got.OK {
+				continue
+			}
+		}
+		w.Calls = 1
+		for _, i := range of {
+			got, err := db.DrawCall(ctx, e.DB, w)
+			out[i] = drawn{got, err}
+		}
+	}
+	return out
 }
 
 // park says until when a run waits that may not call now. Its place is kept: who has one already comes after those with
