@@ -85,7 +85,7 @@ func (a *Activation) renew(ctx context.Context, done chan<- struct{}) {
 func (e *Engine) activation(run db.Run, p *plan, steps []db.Step, conns map[db.ID]db.Connection, effects []db.Effect) *Activation {
 	a := &Activation{
 		e: e, run: run, plan: p, steps: steps, conns: conns, effects: map[string]*db.Effect{}, pacers: map[db.ID]*pacer{},
-		bulk: run.Replay > 0, // one of many, as a rule
+		bulk: p.bulk() || run.Replay > 0, // a replay is one of many, as a rule
 	}
 	for i := range effects {
 		a.effects[effects[i].VendorAccountID.String()+effects[i].Key] = &effects[i]

@@ -266,10 +266,13 @@ func (w *passage) part(it *item, run db.Run) *Activation {
 	return a
 }
 
-// pacers let each call of a record wait for its turn, however long that takes: there are others to be worked on meanwhile.
+// pacers let each call of a record wait for its turn behind what people wait for, however long that takes: there are others
+// to be worked on meanwhile.
 func (w *passage) pacers(conn db.Connection) map[db.ID]*pacer {
 	app, _ := w.a.e.Apps.App(conn.App)
-	return map[db.ID]*pacer{conn.VendorAccountID: w.a.e.pacer(app, *conn.VendorAccount)}
+	p := w.a.e.pacer(app, *conn.VendorAccount)
+	p.bulk = true
+	return map[db.ID]*pacer{conn.VendorAccountID: p}
 }
 
 // do takes one record through its steps. An error stops the run; what is wrong with the record itself is on the item.
