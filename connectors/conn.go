@@ -21,7 +21,11 @@ type Conn struct {
 
 	Credentials Credentials
 	journal     Journal
+	transport   *transport
 }
+
+// Token is the access token that calls carry, as the vendor gave it; the zero value where the app has no Login.
+func (c Conn) Token(ctx context.Context) (Token, error) { return c.transport.token(ctx, "") }
 
 // Effect makes a write through the journal. See Intent, Probe and Send.
 func (c Conn) Effect(ctx context.Context, in Intent, probe Probe, send Send) (Ref, error) {
@@ -68,12 +72,15 @@ func (c Credentials) MarshalJSON() ([]byte, error) {
 // Requester is a request as Authorize may change it.
 type Requester interface {
 	SetHeader(key, value string)
+	// Token is the access token of an app that has a Login.
+	Token() string
 }
 
 // Options are what Open needs beside the descriptor.
 type Options struct {
 	URL     string            // replaces the descriptor's BaseURL
 	Journal Journal           // keeps effects, attempts and the pace
+	Tokens  Tokens            // keeps access tokens; nil: for this Conn alone
 	Base    http.RoundTripper // nil: http.DefaultTransport
 	Log     *slog.Logger      // nil: no log
 	Observe func(Call)        // metrics; nil: none
@@ -95,9 +102,13 @@ func Open(app Connector, creds Credentials, o Options) (Conn, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &transport{app: app, creds: creds, base: o.Base, journal: o.Journal, log: o.Log, observe: o.Observe}
+	if o.Tokens == nil {
+		o.Tokens = NewTokens()
+	}
+	url = strings.TrimRight(url, "/")
+	t := &transport{app: app, creds: creds, url: url, base: o.Base, journal: o.Journal, tokens: o.Tokens, log: o.Log, observe: o.Observe}
 	return Conn{
-		App: app, URL: strings.TrimRight(url, "/"), Mode: mode, Credentials: creds, journal: o.Journal,
+		App: app, URL: url, Mode: mode, Credentials: creds, journal: o.Journal, transport: t,
 		HTTP: &http.Client{
 			Transport:     t, // which keeps the timeout: the client's own would hide what a lost call means
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

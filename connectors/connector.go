@@ -32,6 +32,8 @@ type Connector struct {
 	Mode func(Credentials) (Mode, error)
 	// Authorize puts the credentials on a request. It is the only place that sees a secret on its way out.
 	Authorize func(ctx context.Context, r Requester, c Credentials) error
+	// Login gets the access token that Authorize needs, where the vendor takes one instead of the credentials themselves.
+	Login *Login
 	// Identify proves the credentials and says what they open. It makes reads only. An empty AccountID means the
 	// vendor would not say, and the form's account field is asked for.
 	Identify func(ctx context.Context, c Conn) (Identity, error)

@@ -88,6 +88,7 @@ var (
 	ErrTooOld       = errors.New("the delivery's time lies too far in the past")
 	ErrTooNew       = errors.New("the delivery's time lies in the future")
 	ErrMalformed    = errors.New("the body is not what this app sends")
+	ErrNoProof      = errors.New("the delivery carries no credentials yet") // answered by the webhook's Challenge
 )
 
 // ErrWriteOutsideEffect is the transport's answer to a write that no effect has journaled.

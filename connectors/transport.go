@@ -34,8 +34,10 @@ var requestIDs = []string{"Request-Id", "X-Request-Id", "Zuora-Request-Id", "X-C
 type transport struct {
 	app     Connector
 	creds   Credentials
+	url     string
 	base    http.RoundTripper
 	journal Journal
+	tokens  Tokens
 	log     *slog.Logger
 	observe func(Call)
 }
@@ -58,7 +60,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer done()
-	if err := t.app.Authorize(ctx, header{r}, t.creds); err != nil { // before the commit: it may call for a token, and fail
+	token, err := t.authorize(ctx, r, "") // before the commit: it may call for a token, and fail
+	if err != nil {
 		return nil, err
 	}
 	// The time runs from before the commit, so that no byte of a write leaves once its send_until has passed, even from a
@@ -70,7 +73,39 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	return t.send(ctx, r, write)
+	again, err := t.repeatable(r)
+	if err != nil {
+		return nil, err
+	}
+	res, body, err := t.send(ctx, r, write)
+	if err != nil || t.app.Login == nil || !t.app.Login.refused(res.StatusCode, body) {
+		return res, err
+	}
+	// A call whose token is refused has done nothing, so it is sent once more with another one.
+	r = again()
+	if _, err := t.authorize(ctx, r, token.Access); err != nil {
+		return nil, err
+	}
+	res, _, err = t.send(ctx, r, write)
+	return res, err
+}
+
+// repeatable answers how a request is made once more. Only apps with a Login need that.
+func (t *transport) repeatable(r *http.Request) (func() *http.Request, error) {
+	if t.app.Login == nil || r.Body == nil {
+		return func() *http.Request { return r.Clone(r.Context()) }, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	if err != nil {
+		return nil, fmt.Errorf("reading the request: %w", err)
+	}
+	_ = r.Body.Close()
+	fresh := func(r *http.Request) *http.Request {
+		r.Body, r.ContentLength, r.GetBody = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+		return r
+	}
+	fresh(r)
+	return func() *http.Request { return fresh(r.Clone(r.Context())) }, nil
 }
 
 // commit lets the journal keep the write, and gives back what it wants sent.
@@ -117,10 +152,11 @@ func (t *transport) commit(ctx context.Context, r *http.Request) (*http.Request,
 	return r, nil
 }
 
-func (t *transport) send(ctx context.Context, r *http.Request, write bool) (*http.Response, error) {
+func (t *transport) send(ctx context.Context, r *http.Request, write bool) (*http.Response, []byte, error) {
 	var left atomic.Bool // set once a byte may have left
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { left.Store(true) }})
 	call := Call{App: t.app.Key, Method: r.Method, Path: r.URL.Path, Write: write, Started: time.Now()}
+	var body []byte
 	res, err := t.base.RoundTrip(r.WithContext(ctx))
 	if err == nil {
 		call.Status = res.StatusCode
@@ -130,7 +166,6 @@ func (t *transport) send(ctx context.Context, r *http.Request, write bool) (*htt
 			}
 		}
 		// The reply is read here, so that one that breaks off is the transport's failure and the call's time is whole.
-		var body []byte
 		body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 		_ = res.Body.Close()
 		res.Body = io.NopCloser(bytes.NewReader(body))
@@ -151,9 +186,9 @@ func (t *transport) send(ctx context.Context, r *http.Request, write bool) (*htt
 	t.log.LogAttrs(r.Context(), slog.LevelDebug, "vendor call", slog.String("app", call.App), slog.String("method", call.Method),
 		slog.String("path", call.Path), slog.Int("status", call.Status), slog.Duration("took", call.Took), slog.String("request_id", call.RequestID), slog.Any("error", cause))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return res, nil
+	return res, body, nil
 }
 
 // errTooLarge is an answer that nobody should read to its end.
@@ -189,6 +224,11 @@ type plain struct {
 func (p plain) Error() string { return p.said }
 func (p plain) Unwrap() error { return p.cause }
 
-type header struct{ r *http.Request }
+type header struct {
+	r     *http.Request
+	token string
+}
+
+func (h header) Token() string { return h.token }
 
 func (h header) SetHeader(k, v string) { h.r.Header.Set(k, v) }

@@ -9,7 +9,8 @@ import (
 // Webhook says how a vendor's calls are believed and how our endpoint gets there.
 type Webhook struct {
 	// Open checks the signature over the raw bytes and reads the envelope. Any of the secrets may match, as two are valid
-	// while one is rotated. It answers ErrBadSignature, ErrTooOld, ErrTooNew or ErrMalformed.
+	// while one is rotated. It answers ErrBadSignature, ErrNoProof, ErrTooOld, ErrTooNew or
+	// ErrMalformed.
 	Open func(d Delivery, secrets []string) (Envelope, error)
 	// Register makes sure exactly one endpoint of ours is there, and answers with its id and secret. Its writes are
 	// effects of the connection. nil: the vendor has no API for it, and the user is told URL and events.
@@ -20,6 +21,9 @@ type Webhook struct {
 	Unsigned bool
 	// SecretPrefix is what the vendor's signing secrets begin with, so that something else is not taken for one.
 	SecretPrefix string
+	// Challenge is what a delivery without credentials is answered with, as the value of WWW-Authenticate, where the vendor
+	// only then sends them.
+	Challenge string
 	// Help tells a user how to set the endpoint up by hand.
 	Help string
 }

@@ -18,6 +18,7 @@ var Places = []Place{
 	{"connections", "credentials", liveConnections},
 	{"connections", "webhook_token", liveConnections},
 	{"connections", "webhook_secrets", liveConnections},
+	{"access_tokens", "token", "access_tokens b"},
 	{"effects", "request", "effects b JOIN (SELECT org_id, id FROM runs WHERE ended_at IS NULL LIMIT 1000) r ON (b.org_id, b.run_id) = (r.org_id, r.id)"},
 }
 

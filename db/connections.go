@@ -279,11 +279,15 @@ func DropConnection(ctx context.Context, idb bun.IDB, org, id ID, endpoint bool)
 	} else {
 		q.Set("credentials = NULL, care_at = NULL")
 	}
-	_, err := q.Exec(ctx)
-	if err != nil {
+	if _, err := q.Exec(ctx); err != nil {
 		return err
 	}
-	_, err = idb.NewDelete().Model((*Cursor)(nil)).Where("org_id = ? AND connection_id = ?", org, id).Exec(ctx)
+	if !endpoint {
+		if err := forgetAccessToken(ctx, idb, org, id); err != nil {
+			return err
+		}
+	}
+	_, err := idb.NewDelete().Model((*Cursor)(nil)).Where("org_id = ? AND connection_id = ?", org, id).Exec(ctx)
 	return err
 }
 
@@ -291,7 +295,10 @@ func DropConnection(ctx context.Context, idb bun.IDB, org, id ID, endpoint bool)
 func ForgetConnection(ctx context.Context, idb bun.IDB, c Connection) error {
 	_, err := idb.NewUpdate().Model(&c).Set("credentials = NULL, care_at = NULL, care_lease = NULL").
 		Where("org_id = ?org_id AND id = ?id AND deleted_at IS NOT NULL").Exec(ctx)
-	return err
+	if err != nil {
+		return err
+	}
+	return forgetAccessToken(ctx, idb, c.OrgID, c.ID)
 }
 
 // EnabledLinksUsing names the enabled flow links that use a connection.

@@ -25,7 +25,7 @@ func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds conn
 	if err != nil {
 		return none, err
 	}
-	c, err := e.openWith(app, creds, look)
+	c, err := e.openWith(app, creds, look, nil)
 	if err != nil {
 		return none, refusal(app, err, secretField(app)...)
 	}

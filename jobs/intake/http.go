@@ -84,6 +84,9 @@ func write(w http.ResponseWriter, a Answer) {
 	if a.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(a.RetryAfter.Seconds())))
 	}
+	if a.Challenge != "" {
+		w.Header().Set("WWW-Authenticate", a.Challenge)
+	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(a.Status)

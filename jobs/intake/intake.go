@@ -60,6 +60,7 @@ type Answer struct {
 	Code       string
 	Message    string        // for whoever reads the vendor's log of deliveries; never holds a secret
 	RetryAfter time.Duration // of a 503
+	Challenge  string        // of a 401
 }
 
 // The codes of answers.
@@ -70,6 +71,7 @@ const (
 	NotFound    = "NOT_FOUND"
 	NoSecret    = "NO_SECRET"
 	BadSig      = "BAD_SIGNATURE"
+	NoProof     = "NO_PROOF"
 	TooOld      = "TOO_OLD"
 	TooNew      = "TOO_NEW"
 	Malformed   = "MALFORMED"
@@ -159,7 +161,10 @@ func (in *Intake) open(ctx context.Context, conn db.Connection, d connectors.Del
 		return none, Answer{Status: http.StatusBadRequest, Code: NoSecret,
 			Message: "The connection has no signing secret yet, so nothing sent here can be believed. Copy the webhook's signing secret at " + app.Name + " into the connection; the vendor then sends this again."}
 	}
-	if env, err = app.Webhook.Open(d, secrets); err != nil {
+	if env, err = app.Webhook.Open(d, secrets); errors.Is(err, connectors.ErrNoProof) && app.Webhook.Challenge != "" {
+		return none, Answer{Status: http.StatusUnauthorized, Code: NoProof, Challenge: app.Webhook.Challenge, Message: "Send it again with the credentials of this webhook."}
+	}
+	if err != nil {
 		return none, refusal(err)
 	}
 	if len(env.DedupeKey) > maxKey || len(env.Type) > maxKey || (env.DedupeKey == "" && env.Trigger != "") {
