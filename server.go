@@ -137,6 +137,7 @@ type settings struct {
 	Introspect  string   `setting:"TIELINE_INTROSPECTION" name:"introspection" default:"on" placeholder:"on|off" help:"Whether the API shows its schema (${default})."`
 	StripeURL   string   `setting:"TIELINE_STRIPE_URL" placeholder:"URL" help:"Stripe's API; point it at a simulator to try things out."`
 	TogaiURL    string   `setting:"TIELINE_TOGAI_URL" placeholder:"URL" help:"Togai's API; point it at a simulator to try things out."`
+	ZuoraURL    string   `setting:"TIELINE_ZUORA_URL" placeholder:"URL" help:"Zuora's API, whatever endpoint a connection names; point it at a simulator to try things out."`
 	Issuer      string   `name:"oidc-issuer" setting:"TIELINE_OIDC_ISSUER" placeholder:"URL" help:"OpenID Connect provider whose tokens are taken, too."`
 	Audience    string   `name:"oidc-audience" setting:"TIELINE_OIDC_AUDIENCE" placeholder:"ID" help:"Whom its tokens must be for."`
 	StopWithin  string   `setting:"TIELINE_STOP_WITHIN" default:"20s" help:"How long a stopping process lets work finish (${default})."`
@@ -222,6 +223,7 @@ func (s settings) check(env environment) (c config, bad []string) {
 	}
 	c.publicURL = root("TIELINE_PUBLIC_URL", s.PublicURL)
 	c.urls["stripe"], c.urls["togai"] = root("TIELINE_STRIPE_URL", s.StripeURL), root("TIELINE_TOGAI_URL", s.TogaiURL)
+	c.urls["zuora"] = root("TIELINE_ZUORA_URL", s.ZuoraURL)
 	for _, o := range s.Origins {
 		c.origins = append(c.origins, root("TIELINE_ORIGINS", strings.TrimSpace(o)))
 	}

@@ -39,6 +39,10 @@ func (c Conn) Hide(text string) string {
 			text = strings.ReplaceAll(text, v, "(secret)")
 		}
 	}
+	c.transport.carried.Range(func(token, _ any) bool {
+		text = strings.ReplaceAll(text, token.(string), "(secret)")
+		return true
+	})
 	return text
 }
 

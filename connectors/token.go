@@ -101,6 +101,9 @@ func (t *transport) authorize(ctx context.Context, r *http.Request, stale string
 	if err != nil {
 		return token, err
 	}
+	if token.Access != "" {
+		t.carried.Store(token.Access, nil)
+	}
 	return token, t.app.Authorize(ctx, header{r, token.Access}, t.creds)
 }
 

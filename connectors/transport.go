@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -40,6 +41,7 @@ type transport struct {
 	tokens  Tokens
 	log     *slog.Logger
 	observe func(Call)
+	carried sync.Map // access tokens that calls carried
 }
 
 func (t *transport) reads(r *http.Request) bool {

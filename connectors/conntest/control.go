@@ -29,6 +29,7 @@ type request struct {
 type fault struct {
 	Point       string `json:"point"`
 	Skip        int    `json:"skip,omitempty"`
+	Count       int    `json:"count,omitempty"`
 	Status      int    `json:"status,omitempty"`
 	DelayMS     int    `json:"delay_ms,omitempty"`
 	RetryAfterS int    `json:"retry_after_s,omitempty"`

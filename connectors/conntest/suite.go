@@ -20,6 +20,8 @@ type Suite[W any] struct {
 	Triggers map[string]Trigger[W]
 	// Kinds are the refusals that the vendor documents besides the usual ones, by status, and those that mean something else.
 	Kinds map[int]connectors.Kind
+	// Untimed says that deliveries tell no time, so that an old one looks like any other.
+	Untimed bool
 	// Hook has the simulator deliver to url, where the vendor has no API to register a webhook with, and answers its secrets.
 	Hook func(t *testing.T, w W, url string) []string
 }
@@ -33,6 +35,7 @@ type Options struct {
 type Site struct {
 	URL         string
 	Credentials connectors.Credentials
+	Tokens      connectors.Tokens // of an app with a Login: what all connections of the site share, with a good token in it
 }
 
 // Action says how an action is tried. The zero value: its sample is run as it is, and it lists nothing.
@@ -123,7 +126,7 @@ func (s Suite[W]) stage(t *testing.T, a connectors.Action, how Action[W]) stage 
 // other is a connection of another process, whose journal knows nothing.
 func (s Suite[W]) other(t *testing.T, site Site) connectors.Conn {
 	t.Helper()
-	c, _ := OpenJournal(t, s.App, site.URL, site.Credentials)
+	c, _ := openSite(t, s.App, site)
 	return c
 }
 

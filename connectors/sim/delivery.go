@@ -20,6 +20,9 @@ type Message struct {
 	Header      http.Header
 	Sign        func(at time.Time, body []byte) http.Header // called anew for each attempt
 	Delivered   func()                                      // optional; called once it was accepted
+	// Challenge makes the headers of a second request where the first was answered 401 with a challenge. nil: there is none.
+	Challenge func(at time.Time, body []byte) http.Header
+	Exactly   int // the one status that accepts it; 0: any of 200 to 299
 }
 
 // Dials bend the deliveries. The counted ones act on the next so many and are then off.
@@ -296,22 +299,36 @@ func (c *courier) try(p *parcel) (Attempt, bool) {
 		signedAt = signedAt.Add(time.Hour)
 	}
 	c.mu.Unlock()
-	req, err := http.NewRequestWithContext(c.ctx, http.MethodPost, p.URL, bytes.NewReader(p.Body))
+	status, asked, err := c.post(p, p.msg.Sign(signedAt, signed))
+	if err == nil && status == http.StatusUnauthorized && asked && p.msg.Challenge != nil {
+		status, _, err = c.post(p, p.msg.Challenge(signedAt, signed))
+	}
 	if err != nil {
 		a.Error = err.Error()
 		return a, false
 	}
+	a.Status = status
+	if p.msg.Exactly != 0 {
+		return a, status == p.msg.Exactly
+	}
+	return a, status >= 200 && status < 300
+}
+
+// post sends a parcel, and answers its status and whether credentials were asked for.
+func (c *courier) post(p *parcel, proof http.Header) (status int, asked bool, err error) {
+	req, err := http.NewRequestWithContext(c.ctx, http.MethodPost, p.URL, bytes.NewReader(p.Body))
+	if err != nil {
+		return 0, false, err
+	}
 	maps.Copy(req.Header, p.msg.Header)
-	maps.Copy(req.Header, p.msg.Sign(signedAt, signed))
+	maps.Copy(req.Header, proof)
 	res, err := c.client.Do(req)
 	if err != nil {
-		a.Error = err.Error()
-		return a, false
+		return 0, false, err
 	}
 	io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // so that the connection can be used again
 	res.Body.Close()
-	a.Status = res.StatusCode
-	return a, a.Status >= 200 && a.Status < 300
+	return res.StatusCode, res.Header.Get("WWW-Authenticate") != "", nil
 }
 
 func (c *courier) reset() {
