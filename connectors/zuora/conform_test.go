@@ -136,4 +136,3 @@ func happening() map[string]conntest.Trigger[*zuorasim.Sim] {
 		}},
 	}
 }
-
