@@ -49,17 +49,20 @@ type RateCardInput struct {
 	Name       string       `json:"name" minLength:"1" maxLength:"50" doc:"Unique in its plan."`
 	Title      string       `json:"title,omitempty" maxLength:"255" doc:"As invoices show it; the name if not given."`
 	Type       string       `json:"type" enum:"USAGE,FIXED_FEE,LICENSE" doc:"What kind of price it is."`
-	BillableID string       `json:"billable_id" minLength:"1" maxLength:"50" doc:"The id of the usage meter, or of the add-on for fees and licences."`
+	BillableID string       `json:"billable_id,omitempty" maxLength:"50" doc:"The id of the usage meter, or of the add-on for fees and licences."`
+	Billable   string       `json:"billable_name,omitempty" maxLength:"255" doc:"Instead of an id: the name of the usage meter, which must be there, or of the add-on, which is made unless it is there."`
 	Timing     string       `json:"timing,omitempty" enum:"IN_ADVANCE,IN_ARREARS,PREPAID" doc:"When it is billed; usage IN_ARREARS, the rest IN_ADVANCE if not given."`
 	OneTime    bool         `json:"one_time,omitempty" doc:"For fixed fees: charged once."`
 	Prorate    bool         `json:"prorate,omitempty" doc:"For fees and licences: a part of a cycle costs a part."`
+	Model      string       `json:"model,omitempty" enum:"TIERED,VOLUME" doc:"Where prices depend on the quantity: TIERED, each part of it at its own price, if not given; VOLUME, all of it at one."`
 	Prices     []PriceInput `json:"prices" minLength:"1" doc:"One for each currency."`
 }
 
 // PriceInput is a price in one currency.
 type PriceInput struct {
 	Currency string `json:"currency" pattern:"^[A-Za-z]{3}$" doc:"ISO 4217."`
-	Amount   string `json:"amount" format:"decimal" doc:"In major units: of the fee, or for each unit."`
+	Amount   string `json:"amount,omitempty" format:"decimal" doc:"In major units: of the fee, or for each unit."`
+	Slabs    []Slab `json:"slabs,omitempty" doc:"Instead of an amount: prices by quantity, for usage and licences. The first begins at 0, and those of all currencies begin alike."`
 }
 
 // ChangedPricePlan is what writing a plan leaves.
@@ -70,7 +73,7 @@ type ChangedPricePlan struct {
 	Active      bool   `json:"active" doc:"Whether this made it active."`
 }
 
-var sampleRateCard = RateCardInput{Name: "fee", Title: "Basic fee", Type: "FIXED_FEE", BillableID: "addon.1zYnFJIWzUF.cUSf4", Prices: []PriceInput{{"USD", "49.00"}}}
+var sampleRateCard = RateCardInput{Name: "fee", Title: "Basic fee", Type: "FIXED_FEE", BillableID: "addon.1zYnFJIWzUF.cUSf4", Prices: []PriceInput{{Currency: "USD", Amount: "49.00"}}}
 
 func createPricePlan() connectors.Action {
 	return connectors.Do("price_plan.create", "Create price plan", runCreatePricePlan, CreatePricePlanInput{
@@ -113,7 +116,7 @@ func (in CreatePricePlanInput) wire(key string) newPricePlan {
 }
 
 func runCreatePricePlan(ctx context.Context, c connectors.Conn, in CreatePricePlanInput) (ChangedPricePlan, error) {
-	cards, err := wireRateCards(in.RateCards) // before anything is written
+	cards, err := resolveRateCards(ctx, c, in.RateCards) // before the plan is written
 	if err != nil {
 		return ChangedPricePlan{}, err
 	}

@@ -20,7 +20,7 @@ type SetRateCardsInput struct {
 
 func setRateCard() connectors.Action {
 	return connectors.Do("rate_card.set", "Set rate cards", func(ctx context.Context, c connectors.Conn, in SetRateCardsInput) (ChangedPricePlan, error) {
-		cards, err := wireRateCards(in.RateCards)
+		cards, err := resolveRateCards(ctx, c, in.RateCards)
 		if err != nil {
 			return ChangedPricePlan{}, err
 		}
@@ -63,11 +63,56 @@ type operation struct {
 	RateCard     *rateCard `json:"rateCard"`
 }
 
+// resolveRateCards finds or makes what rate cards charge for that name no id. It looks at all of them before it makes anything.
+func resolveRateCards(ctx context.Context, c connectors.Conn, in []RateCardInput) ([]operation, error) {
+	if _, err := wireRateCards(in); err != nil {
+		return nil, err
+	}
+	in = slices.Clone(in)
+	for i := range in {
+		r := &in[i]
+		if r.BillableID == "" && r.Type == "USAGE" {
+			m, err := meterNamed(ctx, c, r.Billable)
+			if err != nil {
+				return nil, fmt.Errorf("rate card %s: %w", r.Name, err)
+			}
+			r.BillableID, r.Billable = m.ID, ""
+		}
+	}
+	for i := range in {
+		r := &in[i]
+		if r.BillableID == "" {
+			made, err := runCreateAddOn(ctx, c, CreateAddOnInput{Name: r.Billable, Type: r.Type, Title: r.Title, Role: r.Name})
+			if err != nil {
+				return nil, err
+			}
+			r.BillableID, r.Billable = made.AddOnID, ""
+		}
+	}
+	return wireRateCards(in)
+}
+
+// meterNamed finds a usage meter.
+func meterNamed(ctx context.Context, c connectors.Conn, name string) (usageMeter, error) {
+	for m, err := range all[usageMeter](ctx, c, "usage_meters", pageSize, active) {
+		if err != nil {
+			return m, fmt.Errorf("looking for the usage meter: %w", err)
+		}
+		if m.Name == name {
+			return m, nil
+		}
+	}
+	return usageMeter{}, wrong("billable_name", "Togai has no active usage meter called "+name+".")
+}
+
 func wireRateCards(in []RateCardInput) ([]operation, error) {
 	var out []operation
 	for i, r := range in {
 		if slices.ContainsFunc(out, func(o operation) bool { return o.RateCardName == r.Name }) {
 			return nil, wrong(fmt.Sprintf("rate_cards[%d].name", i), "Two rate cards are called "+r.Name+".")
+		}
+		if (r.BillableID == "") == (r.Billable == "") {
+			return nil, wrong(fmt.Sprintf("rate_cards[%d].billable_id", i), "A rate card names what it charges for by its id or by its name.")
 		}
 		card, err := r.wire()
 		if err != nil {
@@ -84,22 +129,39 @@ func (in RateCardInput) wire() (rateCard, error) {
 		timing = "IN_ARREARS"
 	}
 	out := rateCard{BillableID: in.BillableID, Type: in.Type, DisplayName: cmp.Or(in.Title, in.Name), InvoiceTiming: cmp.Or(in.Timing, timing)}
-	perUnit := ratePlan{PricingModel: "TIERED", Slabs: []slab{{Order: 1, StartAfter: "0", PriceType: "PER_UNIT"}}}
+	plan := ratePlan{PricingModel: cmp.Or(in.Model, "TIERED")}
 	var flat []rate
 	var slabs []slabRates
 	for _, p := range in.Prices {
-		amount, err := parseNumber(p.Amount)
-		if err != nil {
-			return rateCard{}, wrong("amount", "The amount must be a decimal, such as 19.90.")
+		if len(p.Slabs) == 0 {
+			p.Slabs = []Slab{{StartAfter: "0", PriceType: "PER_UNIT", Rate: p.Amount}}
+		} else if p.Amount != "" || in.Type == "FIXED_FEE" {
+			return rateCard{}, wrong("slabs", "A price has an amount or slabs, and that of a fee has an amount.")
 		}
-		flat = append(flat, rate{upper(p.Currency), amount})
-		slabs = append(slabs, slabRates{upper(p.Currency), []slabRate{{1, amount}}})
+		rates := slabRates{Currency: upper(p.Currency)}
+		begins := make([]slab, 0, len(p.Slabs))
+		for i, s := range p.Slabs {
+			after, err := parseNumber(s.StartAfter)
+			amount, err2 := parseNumber(s.Rate)
+			if err != nil || err2 != nil {
+				return rateCard{}, wrong("amount", "The amount must be a decimal, such as 19.90.")
+			}
+			begins = append(begins, slab{Order: i + 1, StartAfter: after, PriceType: cmp.Or(s.PriceType, "PER_UNIT")})
+			rates.SlabRates = append(rates.SlabRates, slabRate{i + 1, amount})
+			if i > 0 && after.decimal().Cmp(begins[i-1].StartAfter.decimal()) <= 0 || i == 0 && after.decimal().Sign() != 0 {
+				return rateCard{}, wrong("slabs", "The first slab begins at 0, and each later one after the one before it.")
+			}
+		}
+		if plan.Slabs != nil && !slices.EqualFunc(plan.Slabs, begins, slab.same) {
+			return rateCard{}, wrong("slabs", "The slabs of all currencies must begin alike.")
+		}
+		plan.Slabs, slabs, flat = begins, append(slabs, rates), append(flat, rate{rates.Currency, rates.SlabRates[0].Rate})
 	}
 	switch in.Type {
 	case "USAGE":
-		out.Details.Usage = &usageRateCard{in.BillableID, perUnit, slabs}
+		out.Details.Usage = &usageRateCard{in.BillableID, plan, slabs}
 	case "LICENSE":
-		out.Details.License = &licenseRateCard{in.BillableID, perUnit, slabs, in.Prorate}
+		out.Details.License = &licenseRateCard{in.BillableID, plan, slabs, in.Prorate}
 	default:
 		kind := "RECURRING"
 		if in.OneTime {
@@ -108,6 +170,10 @@ func (in RateCardInput) wire() (rateCard, error) {
 		out.Details.FixedFee = &fixedRateCard{in.BillableID, kind, flat, in.Prorate}
 	}
 	return out, nil
+}
+
+func (s slab) same(o slab) bool {
+	return s.Order == o.Order && s.PriceType == o.PriceType && s.StartAfter.equal(o.StartAfter)
 }
 
 // same compares what a plan has with what is wanted, by value: 49 is 49.00.

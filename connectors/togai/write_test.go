@@ -276,9 +276,9 @@ func TestCreatePricePlan(t *testing.T) {
 		t.Errorf("two rate cards of a name: %v", err)
 	}
 	in.RateCards = []RateCardInput{
-		{Name: "calls", Type: "USAGE", BillableID: "um.1", Prices: []PriceInput{{"usd", "0.001"}, {"EUR", "0.00090"}}},
-		{Name: "seats", Type: "LICENSE", BillableID: "addon.1", Prices: []PriceInput{{"USD", "12"}}, Prorate: true},
-		{Name: "setup", Type: "FIXED_FEE", BillableID: "addon.2", OneTime: true, Prices: []PriceInput{{"USD", "5"}}},
+		{Name: "calls", Type: "USAGE", BillableID: "um.1", Prices: []PriceInput{{Currency: "usd", Amount: "0.001"}, {Currency: "EUR", Amount: "0.00090"}}},
+		{Name: "seats", Type: "LICENSE", BillableID: "addon.1", Prices: []PriceInput{{Currency: "USD", Amount: "12"}}, Prorate: true},
+		{Name: "setup", Type: "FIXED_FEE", BillableID: "addon.2", OneTime: true, Prices: []PriceInput{{Currency: "USD", Amount: "5"}}},
 	}
 	made, err := runCreatePricePlan(t.Context(), c, in)
 	if err != nil || !made.Created || !made.Active {
@@ -299,7 +299,7 @@ func TestCreatePricePlan(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// Other prices are another version; equal ones, written otherwise, change nothing.
-	set := SetRateCardsInput{PricePlanID: made.PricePlanID, Finalize: true, RateCards: []RateCardInput{{Name: "setup", Type: "FIXED_FEE", BillableID: "addon.2", OneTime: true, Prices: []PriceInput{{"USD", "5.00"}}}}}
+	set := SetRateCardsInput{PricePlanID: made.PricePlanID, Finalize: true, RateCards: []RateCardInput{{Name: "setup", Type: "FIXED_FEE", BillableID: "addon.2", OneTime: true, Prices: []PriceInput{{Currency: "USD", Amount: "5.00"}}}}}
 	for _, x := range []struct {
 		price   string
 		version int

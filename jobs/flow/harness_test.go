@@ -19,6 +19,7 @@ import (
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai"
 	"tieline/connectors/togai/togaisim"
+	"tieline/connectors/zuora"
 	"tieline/db"
 	"tieline/db/dbtest"
 	"tieline/db/seal"
@@ -36,9 +37,9 @@ type world struct {
 	hooks  *httptest.Server
 	keys   string // as TIELINE_KEYS has them
 
-	stripeConn, togaiConn db.Connection
-	workers               sync.WaitGroup
-	cancel                context.CancelFunc
+	stripeConn, togaiConn, zuoraConn db.Connection
+	workers                          sync.WaitGroup
+	cancel                           context.CancelFunc
 }
 
 // deadline bounds every wait of these tests.
@@ -56,7 +57,7 @@ func newWorld(t *testing.T) *world {
 	g.Timeout, g.Settle = 400*time.Millisecond, 20*time.Millisecond
 	s.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 	g.Rate = s.Rate
-	apps, err := connectors.NewRegistry(s, g, scheduler.Connector())
+	apps, err := connectors.NewRegistry(s, g, scheduler.Connector(), zuora.Connector())
 	must(t, err)
 	level := slog.LevelError + 4
 	if testing.Verbose() {
@@ -101,7 +102,7 @@ func (w *world) link(key string, params map[string]any) db.FlowLink {
 	must(w.t, err)
 	var d flow.Definition
 	must(w.t, json.Unmarshal(v.Definition, &d))
-	conns := map[string]db.ID{"stripe": w.stripeConn.ID, "togai": w.togaiConn.ID}
+	conns := map[string]db.ID{"stripe": w.stripeConn.ID, "togai": w.togaiConn.ID, "zuora": w.zuoraConn.ID}
 	in := flow.LinkInput{FlowID: f.ID, Name: key, Params: params, Connections: map[string]db.ID{"trigger": conns[d.Trigger.App]}}
 	for _, s := range d.Steps {
 		in.Connections[s.Key] = conns[s.App]
@@ -119,8 +120,10 @@ func (w *world) link(key string, params map[string]any) db.FlowLink {
 // webhook is the shortest intake that is right: verified, stored once, dispatched by the workers.
 func (w *world) webhook(rw http.ResponseWriter, r *http.Request) {
 	conn := w.stripeConn
-	if strings.Contains(r.URL.Path, "/togai/") {
-		conn = w.togaiConn
+	for app, c := range map[string]db.Connection{"togai": w.togaiConn, "zuora": w.zuoraConn} {
+		if strings.Contains(r.URL.Path, "/"+app+"/") {
+			conn = c
+		}
 	}
 	body := make([]byte, r.ContentLength)
 	_, _ = io.ReadFull(r.Body, body) // what is short does not match its signature

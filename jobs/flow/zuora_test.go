@@ -1,0 +1,320 @@
+package flow_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tieline/connectors"
+	"tieline/connectors/sim"
+	"tieline/connectors/togai/togaisim"
+	"tieline/connectors/zuora"
+	"tieline/connectors/zuora/zuorasim"
+	"tieline/db"
+	"tieline/jobs/flow"
+)
+
+// zuoraWorld is a world with a Zuora tenant, too, whose credits are added against a charge.
+func zuoraWorld(t *testing.T) (*world, *zuorasim.Sim) {
+	t.Helper()
+	w := newWorld(t)
+	s := zuorasim.New(t, zuorasim.WithBackoff(20*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond))
+	z := zuora.Connector()
+	z.Timeout, z.Settle = 400*time.Millisecond, 20*time.Millisecond
+	z.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
+	var apps []connectors.Connector
+	for _, a := range w.engine.Apps.Apps() {
+		if a.Key == "zuora" {
+			a = z
+		}
+		apps = append(apps, a)
+	}
+	r, err := connectors.NewRegistry(apps...)
+	must(t, err)
+	w.engine.Apps, w.engine.URLs["zuora"] = r, s.URL
+	id, secret := s.Client()
+	charge := s.Product("Credits", map[string]any{"name": "Credit", "type": "OneTime", "model": "FlatFee"})[0]
+	w.zuoraConn = w.connect("zuora", "Zuora", map[string]string{"endpoint": "https://rest.test.zuora.com", "client_id": id, "client_secret": secret, "charge_id": charge})
+	return w, s
+}
+
+func (w *world) subscribe(s *zuorasim.Sim, account string, charges ...map[string]any) string {
+	w.t.Helper()
+	sub, err := s.Subscribe(zuorasim.NewSubscription{Account: account, Charges: charges})
+	must(w.t, err)
+	return sub.Number
+}
+
+func priced(name, kind, model string, more map[string]any) map[string]any {
+	out := map[string]any{"name": name, "type": kind, "model": model, "billingTiming": "IN_ADVANCE", "billingPeriod": "Month"}
+	for k, v := range more {
+		out[k] = v
+	}
+	return out
+}
+
+// TestZuoraAccounts: an account made on either side is on both, once, and the echo of each makes nothing.
+func TestZuoraAccounts(t *testing.T) {
+	t.Parallel()
+	w, s := zuoraWorld(t)
+	w.hears()
+	w.link("zuora.accounts_in", map[string]any{"togaiIdField": "TogaiId__c"})
+	w.link("zuora.accounts_out", nil)
+	w.work()
+	a, err := s.CreateAccount(map[string]any{"accountNumber": "Z-1", "name": "Zed"})
+	must(t, err)
+	w.settled(2)
+	w.billed("acme", "USD")
+	for _, r := range w.settled(4) {
+		if r.State != flow.Succeeded && r.State != flow.Suppressed {
+			w.dump()
+			t.Fatalf("%s: %s", r.State, r.Error)
+		}
+	}
+	if got := s.Accounts(); len(got) != 2 || got[0].Custom["TogaiId__c"] != "Z-1" || got[1].Number != "acme" || w.setting("account", "acme", "ZuoraAccountId") != got[1].ID {
+		w.dump()
+		t.Errorf("Zuora has %+v", got)
+	}
+	if got := w.togai.Accounts(); len(got) != 2 || w.setting("account", "Z-1", "ZuoraAccountId") != a.ID {
+		t.Errorf("Togai has %+v", got)
+	}
+}
+
+// TestZuoraInvoices: a Togai invoice is the same invoice in Zuora, to the cent, whatever goes wrong once.
+func TestZuoraInvoices(t *testing.T) {
+	t.Parallel()
+	for _, write := range []string{"zuora /v1/accounts", "zuora /v1/invoices", "togai /settings"} {
+		for _, f := range []sim.Fault{{Point: "cut"}, {Point: "after_commit", Status: 500}, {Point: "before", Status: 400}, {Point: "before", Status: 401}, {Point: "rate_limit"}} {
+			t.Run(fmt.Sprintf("%s/%s %d", write, f.Point, f.Status), func(t *testing.T) {
+				t.Parallel()
+				w, s := zuoraWorld(t)
+				app, path, _ := strings.Cut(write, " ")
+				if app == "togai" && f.Status == 401 {
+					return // a token that does not work is for a person
+				}
+				f.Method, f.Path = "POST", path
+				dial := s.Fault
+				if app == "togai" {
+					dial = w.togai.Fault
+				}
+				w.hears()
+				w.link("zuora.invoices_out", nil)
+				dial(f)
+				w.work()
+				w.billed("acme", "USD")
+				_, err := w.togai.Invoice(togaisim.NewInvoice{AccountID: "acme", Lines: []togaisim.Line{line("FIXED_FEE_RATE_CARD_AMOUNT", 49), line("TAX_AMOUNT", 9.31)}})
+				must(t, err)
+				w.mended(1)
+				w.sure(w.settled(1), flow.Succeeded)
+				got := s.Invoices()
+				if len(got) != 1 || got[0].Amount != "58.31" || got[0].Status != "Posted" || len(got[0].Items) != 2 || len(s.Accounts()) != 1 {
+					w.dump()
+					t.Fatalf("Zuora has %+v", got)
+				}
+				if id := w.togai.Invoices()[0].ID; w.setting("invoice", id, "ZuoraInvoiceId") != got[0].ID {
+					t.Errorf("the Togai invoice is not linked to %s", got[0].ID)
+				}
+			})
+		}
+	}
+}
+
+// TestZuoraSubscriptions: each kind of charge that a price plan can have, attached to the account that the subscription is of,
+// although the account came after it.
+func TestZuoraSubscriptions(t *testing.T) {
+	t.Parallel()
+	w, s := zuoraWorld(t)
+	w.link("zuora.subscriptions_in", nil)
+	w.link("zuora.accounts_in", nil)
+	meter := w.togai.UsageMeter("API call")
+	s.Dial(sim.Dials{Reorder: 2}) // the subscription's callout goes before the account's
+	a, err := s.CreateAccount(map[string]any{"accountNumber": "Z-1", "name": "Zed"})
+	must(t, err)
+	tiers := []map[string]any{{"tier": 1, "startingUnit": 0, "endingUnit": 100, "price": 0.5, "priceFormat": "Per Unit"}, {"tier": 2, "startingUnit": 101, "price": 20, "priceFormat": "Flat Fee"}}
+	number := w.subscribe(s, a.ID,
+		priced("Base", "Recurring", "FlatFee", map[string]any{"price": "49.90"}),
+		priced("Seats", "Recurring", "PerUnit", map[string]any{"price": 12.5, "quantity": 3}),
+		priced("Storage", "Recurring", "Volume", map[string]any{"quantity": 120, "tiers": tiers}),
+		priced("Setup", "OneTime", "FlatFee", map[string]any{"price": 99, "billingPeriod": nil}),
+		priced("Calls", "Usage", "Tiered", map[string]any{"uom": "API call", "tiers": tiers, "billingTiming": "IN_ARREARS"}),
+	)
+	w.work()
+	w.settled(2)
+	w.sure(w.settled(2), flow.Succeeded, flow.Succeeded)
+	plans := w.togai.PricePlans()
+	if len(plans) != 1 || plans[0].Name != "Zuora "+number || len(w.togai.Accounts()) != 1 {
+		w.dump()
+		t.Fatalf("plans %+v", plans)
+	}
+	var read struct {
+		Data []struct {
+			Name            string
+			BillableID      string
+			Type            string
+			RateCardDetails struct {
+				FixedFeeRateCard struct {
+					Type       string
+					RateValues []struct{ Rate float64 }
+				}
+				UsageRateCard struct {
+					RatePlan struct {
+						PricingModel string
+						Slabs        []struct {
+							StartAfter float64
+							PriceType  string
+						}
+					}
+				}
+			}
+		}
+	}
+	w.console("GET", "/v2/price_plans/"+plans[0].ID+"/rate_cards", nil, &read)
+	got := map[string]string{}
+	for i, r := range read.Data {
+		d := r.RateCardDetails
+		if r.Type == "USAGE" {
+			got[fmt.Sprint(i)] = fmt.Sprint(r.BillableID == meter.ID, d.UsageRateCard.RatePlan)
+			continue
+		}
+		got[fmt.Sprint(i)] = fmt.Sprint(r.Type, d.FixedFeeRateCard.Type, d.FixedFeeRateCard.RateValues)
+	}
+	want := map[string]string{
+		"0": "FIXED_FEERECURRING[{49.9}]", "1": "FIXED_FEERECURRING[{37.5}]", "2": "FIXED_FEERECURRING[{20}]", "3": "FIXED_FEEONE_TIME[{99}]",
+		"4": "true {TIERED [{0 PER_UNIT} {100 FLAT}]}",
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("rate cards %v, want %v", got, want)
+	}
+	if sch := w.togai.First().Schedules(); len(sch) != 1 || sch[0].AccountID != "Z-1" || sch[0].PricePlanID != plans[0].ID {
+		t.Errorf("schedules %+v", sch)
+	}
+	if w.setting("price_plan", plans[0].ID, "ZuoraSubscriptionId") != number {
+		t.Error("the plan does not name its subscription")
+	}
+}
+
+// TestZuoraSubscriptionsThatChange: told twice it is one plan; amended in between it is the latest version that counts; one
+// that is cancelled at once brings nothing; what a plan cannot express is refused in a sentence.
+func TestZuoraSubscriptionsThatChange(t *testing.T) {
+	t.Parallel()
+	w, s := zuoraWorld(t)
+	w.link("zuora.subscriptions_in", nil)
+	a, err := s.CreateAccount(map[string]any{"accountNumber": "Z-1", "name": "Zed"})
+	must(t, err)
+	s.Dial(sim.Dials{Pause: true, Duplicate: 100})
+	amended := w.subscribe(s, a.ID, priced("Base", "Recurring", "FlatFee", map[string]any{"price": 10}))
+	must(t, s.Amend(amended, func(x *zuorasim.Subscription) {
+		x.Charges = []map[string]any{priced("Base", "Recurring", "FlatFee", map[string]any{"price": 15, "number": "C-X", "currency": "USD"})}
+	}))
+	cancelled := w.subscribe(s, a.ID, priced("Base", "Recurring", "FlatFee", map[string]any{"price": 10}))
+	must(t, s.CancelSubscription(cancelled))
+	w.subscribe(s, a.ID, priced("Off", "Recurring", "DiscountPercentage", nil))
+	w.subscribe(s, a.ID, priced("A", "Recurring", "FlatFee", map[string]any{"price": 1}), priced("B", "Recurring", "FlatFee", map[string]any{"price": 1, "billingPeriod": "Annual"}))
+	s.Dial(sim.Dials{})
+	w.work()
+	w.settled(4)
+	said := map[string]string{}
+	for _, r := range w.settled(4) {
+		said[r.RecordID] = r.State + " " + r.Error
+	}
+	want := []string{"SUCCEEDED ", "SUCCEEDED ", "FAILED Charge Off (C-", "FAILED The charges of subscription"}
+	if len(said) != 4 {
+		w.dump()
+		t.Fatalf("runs %v", said)
+	}
+	for i, prefix := range want {
+		if got := said[fmt.Sprintf("A-S%08d", i+1)]; !strings.HasPrefix(got, prefix) {
+			t.Errorf("subscription %d: %q, want %q", i+1, got, prefix)
+		}
+	}
+	plans := w.togai.PricePlans()
+	if len(plans) != 1 || plans[0].Name != "Zuora "+amended {
+		w.dump()
+		t.Fatalf("plans %+v", plans)
+	}
+	if raw := fmt.Sprintf("%+v", plans); !strings.Contains(raw, "15") {
+		t.Errorf("the plan has the old price: %s", raw)
+	}
+}
+
+// TestZuoraCredits: one credit memo for each credit, against the connection's charge.
+func TestZuoraCredits(t *testing.T) {
+	t.Parallel()
+	for _, f := range []sim.Fault{{Point: "slow"}, {Point: "cut"}, {Point: "after_commit", Status: 500}, {Point: "cut_before"}, {Point: "before", Status: 200, Code: "53100061"}} {
+		t.Run(fmt.Sprint(f.Point, f.Code), func(t *testing.T) {
+			t.Parallel()
+			w, s := zuoraWorld(t)
+			f.Method, f.Path = http.MethodPost, "/v1/credit-memos"
+			s.Fault(f)
+			w.hears()
+			w.link("zuora.credits_out", nil)
+			w.work()
+			w.billed("acme", "USD")
+			w.console("POST", "/credits", map[string]any{"creditRequests": []any{map[string]any{
+				"accountId": "acme", "purpose": "Goodwill 🙂", "effectiveFrom": "2026-01-01", "creditAmount": 25.5, "priority": 1, "idempotencyKey": "k1",
+			}}}, nil)
+			w.mended(1)
+			w.sure(w.settled(1), flow.Succeeded)
+			if got := s.Memos(); len(got) != 1 || got[0].Amount != "25.50" || got[0].Status != "Posted" || !strings.HasPrefix(got[0].Comment, "Goodwill") || got[0].Text != "Goodwill " {
+				w.dump()
+				t.Errorf("memos %+v", got)
+			}
+		})
+	}
+}
+
+// TestZuoraTokens: one token serves all, in every process; one that is refused is replaced, and one process asks at a time.
+func TestZuoraTokens(t *testing.T) {
+	t.Parallel()
+	w, s := zuoraWorld(t)
+	ask := func(times int) {
+		t.Helper()
+		failed := make(chan error)
+		for i := range times {
+			e := w.engineWith(w.engine.Keys) // another process
+			go func() {
+				_, err := e.FieldOptions(t.Context(), w.org, w.zuoraConn.ID, flow.OptionQuery{Field: "charge_id", First: 1 + i%2})
+				failed <- err
+			}()
+		}
+		for range times {
+			if err := <-failed; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	before := s.Tokens()
+	ask(8)
+	if n := s.Tokens() - before; n > 1 {
+		t.Errorf("%d tokens were asked for", n)
+	}
+	s.Expire()
+	before = s.Tokens()
+	ask(8)
+	if n := s.Tokens() - before; n != 1 {
+		t.Errorf("%d tokens were asked for when one was refused", n)
+	}
+	// A process that dies while it asks holds the others up for no longer than its lease.
+	s.Expire()
+	_, err := w.db.NewRaw("UPDATE access_tokens SET good_until = '-infinity', lease_until = clock_timestamp() + interval '200 milliseconds', fence = fence + 1").Exec(t.Context())
+	must(t, err)
+	ask(3)
+	if n := w.count("SELECT count(*) FROM access_tokens WHERE token IS NOT NULL AND good_until > now() + interval '50 minutes' AND lease_until = '-infinity'"); n != 1 {
+		t.Errorf("%d rows hold a good token", n)
+	}
+	// Other credentials need another token; those that do not work any more are said so.
+	s.Revoke(credsOf(t, w)["client_id"])
+	if _, err := w.engine.FieldOptions(t.Context(), w.org, w.zuoraConn.ID, flow.OptionQuery{Field: "charge_id", First: 1}); err == nil || !strings.Contains(err.Error(), "not taken at this endpoint") {
+		t.Errorf("revoked: %v", err)
+	}
+}
+
+// credsOf are the client that the world's connection to Zuora has.
+func credsOf(t *testing.T, w *world) map[string]string {
+	t.Helper()
+	row, err := db.GetConnection(t.Context(), w.db, w.org, w.zuoraConn.ID)
+	must(t, err)
+	return row.Hints
+}
