@@ -120,6 +120,7 @@ func tried() map[string]action {
 		}),
 		"price_plan.attach": {Before: plan(true, true), Options: map[string]choice{"account_id": customers, "price_plan_id": plans}},
 		"invoice.get":       {Before: invoice, Options: of("invoice_id", invoices)},
+		"invoice.get_usage": {Before: invoice, Options: of("invoice_id", invoices)},
 		"invoice.list": with(lists(ledgerPage, ListInvoicesInput{Limit: 1000}, func(t *testing.T, s *togaisim.Sim, _ connectors.Conn, _ int) {
 			invoiceFor(t, s, "10.00", togaisim.NewInvoice{})
 		}), of("account_id", customers)),

@@ -56,7 +56,7 @@ func Connector() connectors.Connector {
 		},
 		Actions: []connectors.Action{
 			createCustomer(), getCustomer(), listCustomers(), createAccount(), getAccount(), listAccounts(), getSetting(), setSetting(),
-			createAddOn(), createPricePlan(), setRateCard(), finalizePricePlan(), getPricePlan(), listPricePlans(), attachPricePlan(), getInvoice(), listInvoices(),
+			createAddOn(), createPricePlan(), setRateCard(), finalizePricePlan(), getPricePlan(), listPricePlans(), attachPricePlan(), getInvoice(), getInvoiceUsage(), listInvoices(),
 			recordPayment(), listPayments(), creditWallet(), grantCredit(), listCredits(), ingestEvent(), ingestEvents(),
 		},
 		// Togai documents no addresses of its app's pages.
@@ -110,7 +110,7 @@ var scopes = []scope{
 	{"accounts", "Accounts", "accounts?pageSize=1", []string{"account.created", "account.create", "account.get", "account.list", "price_plan.attached", "price_plan.attach", "purchase.created", "proposal.created"}},
 	{"settings", "Settings", "settings?pageSize=1", []string{"setting.get", "setting.set", "customer.create"}},
 	{"price_plans", "Price plans", "v2/price_plans?pageSize=1", []string{"price_plan.created", "price_plan.attached", "price_plan.create", "rate_card.set", "price_plan.finalize", "price_plan.get", "price_plan.list"}},
-	{"invoices", "Invoices", "invoices?pageSize=1", []string{"invoice.generated", "invoice.updated", "order.generated", "pricing_cycle.started", "pricing_cycle.ended", "invoice.get", "invoice.list", "payment.record"}},
+	{"invoices", "Invoices", "invoices?pageSize=1", []string{"invoice.generated", "invoice.updated", "order.generated", "pricing_cycle.started", "pricing_cycle.ended", "invoice.get", "invoice.get_usage", "invoice.list", "payment.record"}},
 	{"payments", "Payments", "payments?pageSize=1", []string{"payment.record", "payment.list", "wallet.credit"}},
 	{"credits", "Credits", "credits?pageSize=1", []string{"credit.granted", "credit.grant", "credit.list"}},
 	{"addons", "Add-ons", "addons?pageSize=1", []string{"addon.create"}},

@@ -102,7 +102,13 @@ func tried() map[string]conntest.Action[*zuorasim.Sim] {
 			}
 			return map[string]string{sampleInvoiceID: out.InvoiceID}
 		}},
-		"usage.create": {Before: there, Options: of("account_id", accounts)},
+		"usage.create": {Options: of("account_id", accounts), Before: func(t *testing.T, s *zuorasim.Sim, _ connectors.Conn) map[string]string {
+			sub, err := s.Subscribe(zuorasim.NewSubscription{Account: accountOf(t, s, "A-1").ID, Charges: []map[string]any{{"name": "Calls", "type": "Usage", "model": "PerUnit", "uom": "Each", "price": 1}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return map[string]string{sampleSubscription.Number: sub.Number}
+		}},
 		"credit_memo.create": {Options: of("account_id", accounts, "charge_id", charges), Before: func(t *testing.T, s *zuorasim.Sim, c connectors.Conn) map[string]string {
 			out := there(t, s, c)
 			out[sampleChargeID] = s.Product("Credits", flat("Credit"))[0]

@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -263,6 +264,59 @@ func TestZuoraCredits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestZuoraUsage: the quantities, or the revenue, that an invoice bills are usage of the subscription that the meter names,
+// each once; meters that name none are left out, and a subscription of another account is refused.
+func TestZuoraUsage(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]string{"quantity": "[1500 7]", "revenue": "[30.25 3.5]"} {
+		for _, point := range []sim.Point{"slow", "cut", "cut_before"} {
+			t.Run(kind+"/"+string(point), func(t *testing.T) {
+				t.Parallel()
+				w, s := zuoraWorld(t)
+				a, err := s.CreateAccount(map[string]any{"accountNumber": "Z-1", "name": "Zed"})
+				must(t, err)
+				number := w.subscribe(s, a.ID, priced("Calls", "Usage", "PerUnit", map[string]any{"uom": "Call", "price": 1}), priced("Gigabytes", "Usage", "PerUnit", map[string]any{"uom": "GB", "price": 1}))
+				var named, other, free = w.togai.UsageMeter("Calls"), w.togai.UsageMeter("GB"), w.togai.UsageMeter("Free")
+				for meter, charge := range map[string]string{named.ID: "C-00000002", other.ID: "C-00000003"} {
+					for setting, value := range map[string]string{"ZuoraSubscriptionId": number, "ZuoraChargeId": charge} {
+						w.console("POST", "/settings", map[string]any{"id": setting, "value": value, "entityType": "USAGE_METER", "entityId": meter, "namespace": "USER", "name": setting, "dataType": "STRING"}, nil)
+					}
+				}
+				s.Fault(sim.Fault{Method: "POST", Path: "/v1/object/usage", Point: point, Skip: 1, Delay: 10 * time.Millisecond})
+				w.hears()
+				w.link("zuora.usage_"+kind+"_out", nil)
+				w.work()
+				w.billed("acme", "USD")
+				lines := []togaisim.Line{usageLine(named.ID, 1500, 30.25), usageLine(other.ID, 7, 3.5), usageLine(free.ID, 1, 1)}
+				_, err = w.togai.Invoice(togaisim.NewInvoice{AccountID: "acme", Lines: lines})
+				must(t, err)
+				w.mended(1)
+				w.sure(w.settled(1), flow.Succeeded)
+				var got []string
+				for _, u := range s.Usage() {
+					got = append(got, u.Quantity.String())
+					if u.Subscription != number || u.AccountID != a.ID || (u.UOM == "Call") != (u.Charge == "C-00000002") {
+						t.Errorf("%+v", u)
+					}
+				}
+				if fmt.Sprint(got) != want {
+					w.dump()
+					t.Errorf("usage %v, want %s", got, want)
+				}
+			})
+		}
+	}
+}
+
+func usageLine(meter string, quantity, value float64) togaisim.Line {
+	var l togaisim.Line
+	raw, _ := json.Marshal(map[string]any{"id": meter, "description": "Usage", "type": "USAGE_RATE_CARD_AMOUNT", "quantity": quantity, "value": value})
+	if err := json.Unmarshal(raw, &l); err != nil {
+		panic(err) // our own values
+	}
+	return l
 }
 
 // TestZuoraTokens: one token serves all, in every process; one that is refused is replaced, and one process asks at a time.
