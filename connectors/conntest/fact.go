@@ -145,7 +145,7 @@ func CheckFacts(t *testing.T, table []Fact, calls []Exchange) {
 		}
 		for what, names := range map[string]string{"query": f.Query, "body": f.Body} {
 			for name := range strings.FieldsSeq(names) {
-				name = strings.TrimRight(name, "*~")
+				name = strings.TrimSuffix(strings.TrimRight(name, "*~"), "[]")
 				if used[f.name()] && !strings.Contains(name, ".") && !used[f.name()+" "+what+" "+name] {
 					t.Errorf("%s: %s is in the table and was not tried", f.name(), name)
 				}
@@ -204,7 +204,7 @@ func problems(names string, given map[string]any) (out []string) {
 	known := map[string]bool{}
 	for name := range strings.FieldsSeq(names) {
 		plain, must := strings.CutSuffix(name, "*")
-		known[strings.TrimSuffix(plain, "~")] = true
+		known[strings.TrimSuffix(strings.TrimSuffix(plain, "~"), "[]")] = true
 		// A token to go on with stands for all that was asked for at first.
 		if must && given["nextToken"] == nil && lacks(any(given), strings.Split(plain, "."), "any?") != "" {
 			out = append(out, "it lacks "+plain)

@@ -51,13 +51,13 @@ func accounts(s *Sim) {
 		if err != nil {
 			return nil, err
 		}
-		basic := map[string]any{"id": a.ID, "name": a.Name, "accountNumber": a.Number, "status": "Active", "crmId": a.CrmID, "batch": "Batch1", "notes": a.Notes, "parentId": nil}
+		basic := map[string]any{"id": a.ID, "name": a.Name, "accountNumber": a.Number, "status": "Active", "crmId": a.CrmID, "batch": "Batch1", "notes": a.Notes}
 		for k, v := range a.Custom {
 			basic[k] = v
 		}
 		return map[string]any{
-			"success": true, "basicInfo": basic, "billingAndPayment": map[string]any{"currency": a.Currency, "billCycleDay": 1, "autoPay": false, "paymentTerm": a.Term},
-			"metrics": map[string]any{"balance": 0, "contractedMrr": 0}, "billToContact": a.BillTo, "soldToContact": a.BillTo, "taxInfo": nil,
+			"success": true, "basicInfo": basic, "billingAndPayment": map[string]any{"currency": a.Currency, "billCycleDay": "1", "autoPay": false, "paymentTerm": a.Term},
+			"metrics": map[string]any{"balance": "0", "contractedMrr": "0"}, "billToContact": a.BillTo, "soldToContact": a.BillTo,
 		}, nil
 	})
 	s.handle("PUT", "/v1/accounts/{}", func(c *call) (any, error) {

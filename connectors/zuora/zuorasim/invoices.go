@@ -31,7 +31,7 @@ func (s *Sim) Invoices() []Invoice {
 
 func (i *Invoice) wire() map[string]any {
 	return map[string]any{
-		"success": true, "id": i.ID, "invoiceNumber": i.Number, "accountId": i.AccountID, "status": i.Status, "amount": i.Amount, "balance": i.Amount, "invoiceDate": i.Date,
+		"success": true, "id": i.ID, "invoiceNumber": i.Number, "accountId": i.AccountID, "status": i.Status, "amount": i.Amount.String(), "balance": i.Amount.String(), "invoiceDate": i.Date,
 		"dueDate": i.DueDate, "currency": i.Currency, "comments": i.Comments, "autoPay": false,
 	}
 }

@@ -25,7 +25,9 @@ type EventTrigger struct {
 	Object    string `json:"baseObject"`
 	Condition string `json:"condition"`
 	Type      struct {
-		Name string `json:"name"`
+		Name        string `json:"name"`
+		DisplayName string `json:"displayName"`
+		Description string `json:"description"`
 	} `json:"eventType"`
 }
 
@@ -122,7 +124,7 @@ func notifications(s *Sim) {
 		if len(c.sim.notes) == before {
 			return nil, &Error{Status: 404, Code: "404", Message: "There is no such notification."}
 		}
-		return map[string]any{}, nil
+		return nil, nil
 	})
 }
 
@@ -144,7 +146,7 @@ func window[T any](c *call, rows []*T) (any, error) {
 	}
 	from := min(max(start, 0), len(rows))
 	to := min(from+limit, len(rows))
-	out := map[string]any{"data": rows[from:to]}
+	out := map[string]any{"data": append([]*T{}, rows[from:to]...)}
 	if to < len(rows) {
 		out["next"] = fmt.Sprintf("?start=%d&limit=%d", to, limit)
 	}

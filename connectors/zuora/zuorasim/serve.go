@@ -170,6 +170,9 @@ func (s *Sim) serve(r *http.Request) sim.Answer {
 		case err != nil:
 			return refusal(http.StatusInternalServerError, "")
 		}
+		if out == nil {
+			return sim.Answer{Status: http.StatusNoContent, Header: http.Header{"Zuora-Request-Id": {newID()}}}
+		}
 		return render(http.StatusOK, out)
 	}
 	a := s.keyed(r, body, s.Commit(run))
