@@ -1,11 +1,13 @@
 package zuora
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,7 +25,9 @@ func fetchToken(ctx context.Context, client *http.Client, root string, c connect
 	conf := clientcredentials.Config{
 		ClientID: strings.TrimSpace(c[clientID]), ClientSecret: strings.TrimSpace(c[clientSecret]), TokenURL: root + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
-	got, err := conf.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
+	whole := *client
+	whole.Transport = wholeSeconds{client.Transport}
+	got, err := conf.Token(context.WithValue(ctx, oauth2.HTTPClient, &whole))
 	refusal, ok := errors.AsType[*oauth2.RetrieveError](err)
 	switch {
 	case ok && refusal.Response != nil && refusal.Response.StatusCode >= 300:
@@ -35,6 +39,32 @@ func fetchToken(ctx context.Context, client *http.Client, root string, c connect
 	}
 	scope, _ := got.Extra("scope").(string)
 	return connectors.Token{Access: got.AccessToken, Scope: scope, Life: time.Until(got.Expiry)}, nil
+}
+
+// wholeSeconds makes a token's expires_in a whole number: Zuora's need not be one, and package oauth2 takes no other.
+type wholeSeconds struct{ base http.RoundTripper }
+
+func (w wholeSeconds) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := w.base.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	_ = res.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	var body map[string]any
+	if json.Unmarshal(raw, &body) == nil {
+		if n, ok := body["expires_in"].(float64); ok {
+			body["expires_in"] = int64(n)
+			if raw, err = json.Marshal(body); err != nil {
+				return nil, err
+			}
+		}
+	}
+	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	return res, nil
 }
 
 func tokenRefusal(res *http.Response) error {

@@ -255,5 +255,5 @@ func (s *Sim) token(r *http.Request) sim.Answer {
 	for _, e := range s.entities {
 		scope += " entity." + e
 	}
-	return render(http.StatusOK, map[string]any{"access_token": token, "token_type": "bearer", "expires_in": int(s.life.Seconds()), "scope": scope + " tenant.4711", "jti": newID()})
+	return render(http.StatusOK, map[string]any{"access_token": token, "token_type": "bearer", "expires_in": s.life.Seconds() - 0.5, "scope": scope + " tenant.4711", "jti": newID()})
 }
