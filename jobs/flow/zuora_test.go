@@ -240,6 +240,35 @@ func TestZuoraSubscriptionsThatChange(t *testing.T) {
 	}
 }
 
+// TestZuoraSubscriptionFaults breaks each write: its answer is lost, or it is refused. There is one of everything in the end.
+func TestZuoraSubscriptionFaults(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{
+		"/customers", "/addons", "/v2/price_plans", "/v2/price_plans/*/rate_cards", "/v2/price_plans/*/finalize", "/v2/accounts/*/edit_schedules", "/v2/accounts/*/finalize_schedules", "/settings",
+	} {
+		for _, f := range []sim.Fault{{Point: "cut"}, {Point: "after_commit", Status: 500}, {Point: "before", Status: 400}} {
+			t.Run(path+"/"+string(f.Point), func(t *testing.T) {
+				t.Parallel()
+				w, s := zuoraWorld(t)
+				f.Method, f.Path = "POST", path
+				w.togai.Fault(f)
+				w.link("zuora.subscriptions_in", nil)
+				a, err := s.CreateAccount(map[string]any{"accountNumber": "Z-1", "name": "Zed"})
+				must(t, err)
+				w.subscribe(s, a.ID, priced("Base", "Recurring", "FlatFee", map[string]any{"price": 10}))
+				w.work()
+				w.mended(1)
+				w.sure(w.settled(1), flow.Succeeded)
+				plans, schedules := w.togai.PricePlans(), w.togai.First().Schedules()
+				if len(plans) != 1 || len(w.togai.First().AddOns()) != 1 || len(w.togai.Accounts()) != 1 || len(schedules) != 1 || schedules[0].AccountID != "Z-1" {
+					w.dump()
+					t.Errorf("%d plans, %d schedules", len(plans), len(schedules))
+				}
+			})
+		}
+	}
+}
+
 // TestZuoraCredits: one credit memo for each credit, against the connection's charge.
 func TestZuoraCredits(t *testing.T) {
 	t.Parallel()
@@ -267,7 +296,7 @@ func TestZuoraCredits(t *testing.T) {
 }
 
 // TestZuoraUsage: the quantities, or the revenue, that an invoice bills are usage of the subscription that the meter names,
-// each once; meters that name none are left out, and a subscription of another account is refused.
+// each once; meters that name none are left out.
 func TestZuoraUsage(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]string{"quantity": "[1500 7]", "revenue": "[30.25 3.5]"} {
