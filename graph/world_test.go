@@ -24,6 +24,7 @@ import (
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai"
 	"tieline/connectors/togai/togaisim"
+	"tieline/connectors/zuora"
 	"tieline/db"
 	"tieline/db/dbtest"
 	"tieline/db/notify"
@@ -105,7 +106,7 @@ func newSite(t testing.TB, d *db.DB, name string) *site {
 		c.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 		return c
 	}
-	apps, err := connectors.NewRegistry(scheduler.Connector(), fast(stripe.Connector()), fast(togai.Connector()))
+	apps, err := connectors.NewRegistry(scheduler.Connector(), fast(stripe.Connector()), fast(togai.Connector()), fast(zuora.Connector()))
 	check(t, err)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	s.engine = &flow.Engine{
