@@ -33,6 +33,7 @@ import (
 	"tieline/connectors/catalog"
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai/togaisim"
+	"tieline/connectors/zuora/zuorasim"
 	"tieline/db"
 	"tieline/db/embedded"
 	"tieline/db/migrations"
@@ -799,6 +800,8 @@ const (
 	demoStripeKey    = "sk_test_TielineDemo000000000000"
 	demoTogai        = "tieline-demo"
 	demoTogaiToken   = "tieline-demo-0000000000000000000000000000"
+	demoZuora        = "7469656c-696e-4465-6d6f-000000000000"
+	demoZuoraSecret  = "tieline-demo/0000000000000000000000+="
 )
 
 // devLock is held in the database by the one dev that uses it: connections are to its own simulators.
@@ -816,11 +819,12 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 		s      *site
 		stripe *stripesim.Sim
 		togai  *togaisim.Sim
+		zuora  *zuorasim.Sim
 		stage  demo.Stage
 		out    = demo.NewPaper(p.stdout, isTerminal(p.stdout))
 	)
 	p.progress = out
-	out.Title("Tieline", "everything on this machine, with simulators of Stripe and Togai")
+	out.Title("Tieline", "everything on this machine, with simulators of Stripe, Togai and Zuora")
 	if err := out.Step("Postgres", func() (note string, err error) {
 		d, note, err = p.devDatabase(ctx)
 		return note, err
@@ -843,8 +847,12 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 			return "", err
 		}
 		p.onStop(func(context.Context) error { togai.Close(); return nil })
-		p.urls = map[string]string{"stripe": stripe.URL, "togai": togai.URL}
-		return "Stripe at " + stripe.URL + ", Togai at " + togai.URL, nil
+		if zuora, err = zuorasim.Start("127.0.0.1:0", zuorasim.WithClient(demoZuora, demoZuoraSecret)); err != nil {
+			return "", err
+		}
+		p.onStop(func(context.Context) error { zuora.Close(); return nil })
+		p.urls = map[string]string{"stripe": stripe.URL, "togai": togai.URL, "zuora": zuora.URL}
+		return "Stripe at " + stripe.URL + ", Togai at " + togai.URL + ", Zuora at " + zuora.URL, nil
 	}); err != nil {
 		return err
 	}
@@ -865,6 +873,7 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 		stage, err = p.stage(ctx, d, at)
 		stage.Simulators.Stripe = demo.Simulator{URL: stripe.URL, Key: demoStripeKey, Account: demoStripe}
 		stage.Simulators.Togai = demo.Simulator{URL: togai.URL, Key: demoTogaiToken, Account: demoTogai}
+		stage.Simulators.Zuora = demo.Simulator{URL: zuora.URL, Key: demoZuoraSecret, Client: demoZuora}
 		return at, err
 	}); err != nil {
 		return err

@@ -83,17 +83,20 @@ func register(ctx context.Context, c connectors.Conn, e connectors.Endpoint) (co
 		}
 	}
 	if e.KnownID == id {
-		if len(have) == len(told) {
-			return connectors.Registration{ID: id}, nil
+		events, err := eventsOf(ctx, c)
+		for _, t := range told {
+			if err == nil && (!have[named(e, e.Generation, t.trigger)] || events[t.event] == "") {
+				return connectors.Registration{Gone: true}, nil
+			}
 		}
-		return connectors.Registration{Gone: true}, nil
+		return connectors.Registration{ID: id}, err
 	}
 	for _, t := range told {
 		name := named(e, e.Generation, t.trigger)
 		if have[name] {
 			continue
 		}
-		if err := ensureEvent(ctx, c, t.object, t.condition, t.event); err != nil {
+		if err := ensureEvent(ctx, c, e, t.object, t.condition, t.event); err != nil {
 			return connectors.Registration{}, err
 		}
 		if err := createDefinition(ctx, c, e, name, t.event, t.params); err != nil {
@@ -154,22 +157,34 @@ func listed[T any](ctx context.Context, c connectors.Conn, list string, each fun
 	}
 }
 
-func ensureEvent(ctx context.Context, c connectors.Conn, object, condition, name string) error {
-	there := func(ctx context.Context, _ string) (ref connectors.Ref, found bool, err error) {
-		type event struct {
-			ID   string `json:"id"`
-			Type struct {
-				Name string `json:"name"`
-			} `json:"eventType"`
-		}
-		err = listed(ctx, c, "/events/event-triggers", func(x event) {
-			if x.Type.Name == name {
-				ref, found = connectors.Ref{ID: x.ID}, true
-			}
-		})
-		return ref, found, err
+// eventsOf are the ids of the tenant's events that are on, by name.
+func eventsOf(ctx context.Context, c connectors.Conn) (map[string]string, error) {
+	type event struct {
+		ID     string `json:"id"`
+		Active bool   `json:"active"`
+		Type   struct {
+			Name string `json:"name"`
+		} `json:"eventType"`
 	}
-	_, err := c.Effect(ctx, connectors.Set("event_trigger", name), there, func(ctx context.Context, key string) (connectors.Ref, error) {
+	out := map[string]string{}
+	err := listed(ctx, c, "/events/event-triggers", func(x event) {
+		if x.Active {
+			out[x.Type.Name] = x.ID
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the events: %w", err)
+	}
+	return out, nil
+}
+
+// ensureEvent is done anew with each generation, as somebody may have removed the event since.
+func ensureEvent(ctx context.Context, c connectors.Conn, e connectors.Endpoint, object, condition, name string) error {
+	there := func(ctx context.Context, _ string) (connectors.Ref, bool, error) {
+		events, err := eventsOf(ctx, c)
+		return connectors.Ref{ID: events[name]}, events[name] != "", err
+	}
+	_, err := c.Effect(ctx, connectors.Set("event_trigger", name, strconv.Itoa(e.Generation)), there, func(ctx context.Context, key string) (connectors.Ref, error) {
 		if ref, found, err := there(ctx, key); found || err != nil {
 			ref.Adopted = true
 			return ref, err

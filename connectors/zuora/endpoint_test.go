@@ -69,6 +69,16 @@ func TestRegister(t *testing.T) {
 	if third, err := register(t.Context(), c, e); err != nil || third.ID == "" || third.Secret == "" {
 		t.Errorf("%+v, %v: %s", third, err, names(s))
 	}
+	// Somebody removes the events, as if the tenant were another: they are made anew, too.
+	e.KnownID = "con_1/3"
+	s.RemoveEvents()
+	if gone, err := register(t.Context(), c, e); err != nil || !gone.Gone {
+		t.Errorf("without events: %+v, %v", gone, err)
+	}
+	e.KnownID, e.Generation = "", 4
+	if fourth, err := register(t.Context(), c, e); err != nil || fourth.ID == "" {
+		t.Errorf("%+v, %v", fourth, err)
+	}
 	if err := remove(t.Context(), c, e); err != nil || names(s) != "Tieline con_1 1 account_created, Tieline con_1 1 subscription_created" {
 		t.Errorf("removed: %v: %s", err, names(s))
 	}

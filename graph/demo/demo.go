@@ -1,4 +1,4 @@
-// Package demo is what dev tells: two apps are connected, and a customer walks through them before one's eyes. It is a
+// Package demo is what dev tells: apps are connected, and a customer walks through them before one's eyes. It is a
 // client like any other: it speaks GraphQL, and with the simulators as a person at the vendor would.
 package demo
 
@@ -22,6 +22,7 @@ type Stage struct {
 	Simulators    struct {
 		Stripe Simulator `json:"stripe"`
 		Togai  Simulator `json:"togai"`
+		Zuora  Simulator `json:"zuora"`
 	} `json:"simulators"`
 }
 
@@ -29,22 +30,23 @@ type Stage struct {
 type Simulator struct {
 	URL     string `json:"url"`
 	Key     string `json:"key"`
+	Client  string `json:"client,omitempty"` // whose secret the key is
 	Account string `json:"-"`
 }
 
-// Tell connects both apps, links their flows, walks a customer through them each way, and then goes through what is sold
-// and billed. Its error says what did not come as it should.
+// Tell connects the apps, links their flows, walks a customer through them each way, and then goes through what is sold and
+// billed, and what comes from Zuora. Its error says what did not come as it should.
 func Tell(ctx context.Context, out *Paper, stage Stage) error {
 	api := client{stage.GraphQL, stage.Token}
 	var conns map[string]connection
 	if err := out.Step("Connections", func() (note string, err error) {
 		conns, err = connect(ctx, api, stage)
-		return "Stripe and Togai, test data", err
+		return "Stripe, Togai and Zuora, test data", err
 	}); err != nil {
 		return err
 	}
 	if err := out.Step("Flows", func() (string, error) {
-		return fmt.Sprintf("all %d of the Stripe guide", len(flows)), link(ctx, api, conns)
+		return fmt.Sprintf("%d, all of the Stripe guide among them", len(flows)), link(ctx, api, conns)
 	}); err != nil {
 		return err
 	}
@@ -57,7 +59,10 @@ func Tell(ctx context.Context, out *Paper, stage Stage) error {
 	if err := errors.Join(w.customerIn(ctx), w.accountOut(ctx)); err != nil {
 		return err
 	}
-	return w.guide(ctx)
+	if err := w.guide(ctx); err != nil {
+		return err
+	}
+	return w.zuora(ctx)
 }
 
 // Invite says where to go on. file is where the stage was written to.
@@ -69,6 +74,7 @@ func Invite(out *Paper, stage Stage, file string) {
 	out.Field("Header", `{"Authorization": "Bearer `+stage.Token+`"}`)
 	out.Field("Stripe", stage.Simulators.Stripe.URL+"/_sim/state")
 	out.Field("Togai", stage.Simulators.Togai.URL+"/_sim/state")
+	out.Field("Zuora", stage.Simulators.Zuora.URL+"/_sim/state")
 	out.Field("For scripts", file)
 	out.Line("")
 }

@@ -11,6 +11,7 @@ import (
 const (
 	stripeName = "Stripe (simulated)"
 	togaiName  = "Togai (simulated)"
+	zuoraName  = "Zuora (simulated)"
 	linkName   = "Demo"
 )
 
@@ -42,6 +43,9 @@ func connect(ctx context.Context, api client, stage Stage) (map[string]connectio
 		"stripe": {"name": stripeName, "credentials": map[string]string{"api_key": stage.Simulators.Stripe.Key}},
 		"togai": {"name": togaiName, "credentials": map[string]string{
 			"environment": "sandbox", "api_token": stage.Simulators.Togai.Key, "organization_id": stage.Simulators.Togai.Account,
+		}},
+		"zuora": {"name": zuoraName, "credentials": map[string]string{
+			"endpoint": "https://rest.test.zuora.com", "client_id": stage.Simulators.Zuora.Client, "client_secret": stage.Simulators.Zuora.Key,
 		}},
 	} {
 		field := "createConnection"

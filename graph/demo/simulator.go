@@ -63,9 +63,10 @@ func (s Stage) stripeCustomers(ctx context.Context, who person) (n int, err erro
 
 // togaiState is what the demo looks at in Togai.
 type togaiState struct {
-	Accounts []struct{ PrimaryEmail string }
-	Invoices []struct{ OwnerID, Status string }
-	Payments []struct{ AccountID string }
+	Accounts  []struct{ PrimaryEmail string }
+	Invoices  []struct{ OwnerID, Status string }
+	Payments  []struct{ AccountID string }
+	Schedules []struct{ AccountID string }
 }
 
 func (s Stage) togaiState(ctx context.Context) (togaiState, error) {

@@ -17,10 +17,13 @@ const (
 	checkoutIn    = "stripe.checkout_in"
 	invoicesOut   = "stripe.invoices_out"
 	invoicePaidIn = "stripe.invoice_paid_in"
+
+	zuoraAccountsIn      = "zuora.accounts_in"
+	zuoraSubscriptionsIn = "zuora.subscriptions_in"
 )
 
 // flows are those that the demo switches on.
-var flows = []string{customersIn, accountsOut, pricePlansOut, checkoutIn, invoicesOut, invoicePaidIn}
+var flows = []string{customersIn, accountsOut, pricePlansOut, checkoutIn, invoicesOut, invoicePaidIn, zuoraAccountsIn, zuoraSubscriptionsIn}
 
 // update is a message of the feed.
 type update struct {

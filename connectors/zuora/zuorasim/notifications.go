@@ -74,6 +74,13 @@ func (s *Sim) Notify(kind string, c Callout) {
 	s.notes = append(s.notes, &Notification{newID(), "By hand", e.Type.Name, true, &c})
 }
 
+// RemoveEvents removes all custom events, as a person may.
+func (s *Sim) RemoveEvents() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = nil
+}
+
 // Notifications returns a copy of all notifications.
 func (s *Sim) Notifications() []Notification {
 	s.mu.Lock()
