@@ -214,6 +214,21 @@ func garbled(status int, write bool) error {
 	return out
 }
 
+// path is made of segments; ids and numbers may be any text.
+func path(segments ...string) string {
+	var b strings.Builder
+	for _, s := range segments {
+		b.WriteByte('/')
+		if s == "." || s == ".." {
+			s = strings.ReplaceAll(s, ".", "%2E")
+		} else {
+			s = url.PathEscape(s)
+		}
+		b.WriteString(s)
+	}
+	return b.String()
+}
+
 // missing tells that a record is not there.
 func missing(err error) bool { return connectors.KindOf(err) == connectors.NotFound }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -178,19 +177,4 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	return d
-}
-
-// path is made of segments; ids and numbers may be any text.
-func path(segments ...string) string {
-	var b strings.Builder
-	for _, s := range segments {
-		b.WriteByte('/')
-		if s == "." || s == ".." {
-			s = strings.ReplaceAll(s, ".", "%2E")
-		} else {
-			s = url.PathEscape(s)
-		}
-		b.WriteString(s)
-	}
-	return b.String()
 }

@@ -83,6 +83,47 @@ func TestZuoraAccounts(t *testing.T) {
 	}
 }
 
+// TestZuoraEchoes: the callout of an account that we make comes before we know that we have made it, as the answer is lost. It
+// is taken for what it is, and so is what reading finds.
+func TestZuoraEchoes(t *testing.T) {
+	t.Parallel()
+	for _, point := range []sim.Point{"cut", "after_commit", "slow_after"} {
+		for _, by := range []string{"callout", "reading"} {
+			t.Run(string(point)+" by "+by, func(t *testing.T) {
+				t.Parallel()
+				w, s := zuoraWorld(t)
+				w.hears()
+				w.link("zuora.accounts_in", nil)
+				w.link("zuora.accounts_out", nil)
+				must(t, w.engine.Read(t.Context(), w.org, w.zuoraConn.ID, w)) // the baseline
+				s.Fault(sim.Fault{Method: "POST", Path: "/v1/accounts", Point: point, Delay: 600 * time.Millisecond})
+				if by == "reading" {
+					s.Dial(sim.Dials{Drop: 100})
+				}
+				w.work()
+				w.billed("acme", "USD")
+				if by == "reading" {
+					w.until("the account", "SELECT count(*) = 1 FROM effects WHERE key LIKE 'create/%/account/' AND state <> 'PLANNED'")
+					for len(s.Accounts()) == 0 {
+						time.Sleep(5 * time.Millisecond) // what the vendor has is no row of ours
+					}
+					_, err := w.db.NewRaw("UPDATE cursors SET read_at = NULL WHERE connection_id = ?", w.zuoraConn.ID).Exec(t.Context())
+					must(t, err)
+					must(t, w.engine.Read(t.Context(), w.org, w.zuoraConn.ID, w))
+				}
+				states := map[string]int{}
+				for _, r := range w.settled(2) {
+					states[r.State]++
+				}
+				if len(s.Accounts()) != 1 || len(w.togai.Accounts()) != 1 || states[flow.Succeeded] != 1 || states[flow.Suppressed] != 1 {
+					w.dump()
+					t.Errorf("%d in Zuora, %d in Togai, runs %v", len(s.Accounts()), len(w.togai.Accounts()), states)
+				}
+			})
+		}
+	}
+}
+
 // TestZuoraInvoices: a Togai invoice is the same invoice in Zuora, to the cent, whatever goes wrong once.
 func TestZuoraInvoices(t *testing.T) {
 	t.Parallel()
