@@ -177,6 +177,22 @@ func TestTokenFaults(t *testing.T) {
 	}
 }
 
+// TestRetryAfter: where Zuora does not say when, it says when its window ends.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		header http.Header
+		want   time.Duration
+	}{
+		{http.Header{"Retry-After": {"3"}, "Ratelimit-Reset": {"9"}}, 3 * time.Second}, {http.Header{"Ratelimit-Reset": {"9"}}, 9 * time.Second},
+		{http.Header{}, 0}, {http.Header{"Retry-After": {"soon"}}, 0}, {http.Header{"Retry-After": {"-1"}}, 0},
+	} {
+		if got := retryAfter(x.header); got != x.want {
+			t.Errorf("%v: %s, want %s", x.header, got, x.want)
+		}
+	}
+}
+
 // TestTokenIsUsedAgain until it is about to end, or is refused.
 func TestTokenIsUsedAgain(t *testing.T) {
 	t.Parallel()

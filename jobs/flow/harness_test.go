@@ -3,6 +3,7 @@ package flow_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -138,7 +139,11 @@ func (w *world) webhook(rw http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, connectors.ErrNoProof):
+		rw.Header().Set("WWW-Authenticate", app.Webhook.Challenge)
+		rw.WriteHeader(http.StatusUnauthorized)
+	case err != nil:
 		http.Error(rw, err.Error(), http.StatusServiceUnavailable)
 	}
 }
@@ -148,6 +153,9 @@ func (w *world) Take(ctx context.Context, conn db.Connection, source string, ite
 	fresh := 0
 	for _, i := range items {
 		now := time.Now().UTC().Truncate(time.Microsecond)
+		if i.At.IsZero() {
+			i.At = now
+		}
 		e := db.Event{OrgID: conn.OrgID, ID: db.NewID(), ConnectionID: conn.ID, Trigger: i.Trigger, DedupeKey: i.DedupeKey, Source: source, VendorType: i.Type, VendorAt: i.At, ReceivedAt: now, DueAt: now}
 		if source == flow.FromBaseline {
 			e.DispatchedAt, e.DueAt = now, time.Time{}

@@ -83,6 +83,37 @@ func TestZuoraAccounts(t *testing.T) {
 	}
 }
 
+// TestZuoraByHand: callouts as the guide has people set them up say nothing but an id, and send their credentials only when
+// they are asked for them.
+func TestZuoraByHand(t *testing.T) {
+	t.Parallel()
+	w, s := zuoraWorld(t)
+	row, err := db.GetConnection(t.Context(), w.db, w.org, w.zuoraConn.ID)
+	must(t, err)
+	secrets, err := w.engine.WebhookSecrets(row)
+	must(t, err)
+	url, err := w.engine.WebhookURL(row)
+	must(t, err)
+	s.RemoveEvents()
+	for kind, body := range map[string]string{
+		"Account": `{"AccountId": "{{Account.Id}}"}`, "Subscription": `{"SubscriptionNumber": "{{Subscription.Name}}", "AccountId": "{{Account.Id}}"}`,
+	} {
+		c := zuorasim.Callout{URL: url, Body: body, Basic: true}
+		c.Auth.Username, c.Auth.Password, _ = strings.Cut(strings.TrimPrefix(secrets[0], "callout:basic:"), ":")
+		s.Notify(kind, c)
+	}
+	w.link("zuora.accounts_in", nil)
+	w.link("zuora.subscriptions_in", nil)
+	w.work()
+	a, err := s.CreateAccount(map[string]any{"accountNumber": "Z-1", "name": "Zed"})
+	must(t, err)
+	w.subscribe(s, a.ID, priced("Base", "Recurring", "FlatFee", map[string]any{"price": 10}))
+	w.sure(w.settled(2), flow.Succeeded, flow.Succeeded)
+	if len(w.togai.Accounts()) != 1 || len(w.togai.First().Schedules()) != 1 {
+		t.Errorf("accounts %+v, price plans %+v", w.togai.Accounts(), w.togai.First().Schedules())
+	}
+}
+
 // TestZuoraEchoes: the callout of an account that we make comes before we know that we have made it, as the answer is lost. It
 // is taken for what it is, and so is what reading finds.
 func TestZuoraEchoes(t *testing.T) {
