@@ -132,7 +132,7 @@ func TestBulkGivesWay(t *testing.T) {
 	w.link("stripe.accounts_out", nil)
 	w.read()
 	calls := w.togai.Count("GET", "/accounts")
-	const others = "UPDATE buckets SET tat = greatest(tat, clock_timestamp() + interval '100 milliseconds') WHERE bucket = ''"
+	const others = "UPDATE buckets SET tat = greatest(tat, clock_timestamp() + interval '500 milliseconds') WHERE bucket = ''"
 	w.exec(others)
 	stop := make(chan struct{})
 	var busy sync.WaitGroup
