@@ -103,11 +103,7 @@ func (e *Engine) load(ctx context.Context, run db.Run) (*Activation, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids := []db.ID{run.ConnectionID}
-	for _, s := range steps {
-		ids = append(ids, s.ConnectionID)
-	}
-	conns, err := db.ConnectionsOf(ctx, e.DB, run.OrgID, ids)
+	conns, err := db.ConnectionsOf(ctx, e.DB, run.OrgID, append(stepConnections(steps), run.ConnectionID))
 	if err != nil {
 		return nil, err
 	}
