@@ -83,6 +83,7 @@ type Requester interface {
 // Options are what Open needs beside the descriptor.
 type Options struct {
 	URL     string            // replaces the descriptor's BaseURL
+	Login   string            // replaces the root of its Consent
 	Journal Journal           // keeps effects, attempts and the pace
 	Tokens  Tokens            // keeps access tokens; nil: for this Conn alone
 	Base    http.RoundTripper // nil: http.DefaultTransport
@@ -110,7 +111,7 @@ func Open(app Connector, creds Credentials, o Options) (Conn, error) {
 		o.Tokens = NewTokens()
 	}
 	url = strings.TrimRight(url, "/")
-	t := &transport{app: app, creds: creds, url: url, base: o.Base, journal: o.Journal, tokens: o.Tokens, log: o.Log, observe: o.Observe}
+	t := &transport{app: app, creds: creds, url: url, login: o.Login, base: o.Base, journal: o.Journal, tokens: o.Tokens, log: o.Log, observe: o.Observe}
 	return Conn{
 		App: app, URL: url, Mode: mode, Credentials: creds, journal: o.Journal, transport: t,
 		HTTP: &http.Client{
@@ -128,5 +129,6 @@ type Call struct {
 	RequestID         string
 	Started           time.Time
 	Took              time.Duration
-	Err               error // the transport's; a refusal by status is the connector's to read
+	Ease              time.Duration // how long the account's next call had better wait, by what the answer told
+	Err               error         // the transport's; a refusal by status is the connector's to read
 }

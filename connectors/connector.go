@@ -8,6 +8,7 @@ package connectors
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"time"
 
@@ -54,6 +55,11 @@ type Connector struct {
 	ReplaysKeys time.Duration
 	// Rate is what one vendor account allows, over all its keys.
 	Rate func(Mode) Rate
+	// Ease reads off an answer how long the account's next call had better wait, as what it allows is nearly used up, also by
+	// others than us; nil: the vendor does not tell.
+	Ease func(http.Header) time.Duration
+	// LogURL is where a person sees a call in the vendor's own log, by the vendor's id of it; nil: there is no such page.
+	LogURL func(mode Mode, requestID string) string
 	// IsRead names calls that read although their method does not say so. GET and HEAD always do.
 	IsRead func(method, path string) bool
 }
@@ -64,6 +70,9 @@ type Record struct {
 	Name   string // "Customer"
 	// URL is where a user sees the record in the app; empty when there is no such page.
 	URL func(mode Mode, id string) string
+	// Look reads one as it is now, for a person who must tell whether it is the one that was meant, and says what a write
+	// that had made it would have left. A missing one is an error of kind NotFound. nil: it cannot be read by its id.
+	Look func(ctx context.Context, c Conn, id string) (Ref, any, error)
 }
 
 // Rate is the budget of calls of one vendor account.
@@ -107,6 +116,7 @@ type Field struct {
 	Placeholder string
 	Secret      bool
 	Optional    bool
+	Told        bool     // nobody fills it in: the vendor tells it when somebody lets us in, see Consent
 	Choices     []Choice // a drop-down when not empty
 	Options     Offer    // what a connection that is there offers for it; nil: nothing
 }
@@ -120,6 +130,7 @@ type Identity struct {
 	Name        string // as the vendor shows it
 	Mode        Mode
 	Permissions []Permission
+	Keep        map[string]string // fields of the form that it settled, such as the only organization there is; kept as if filled in
 }
 
 // Permission is one right a trigger, an action or the webhook needs at the vendor.
@@ -208,6 +219,9 @@ type Occurrence struct {
 	Mode        Mode      // of the data, where a payload given by hand tells
 	Cause       Cause
 	Thin        bool // the body does not say enough: Read must be called
+	// Vague says that the body leaves open which record it is about, or whose doing it was: Read must be called before anything
+	// is made of it, and tells.
+	Vague bool
 }
 
 // Subject names one record at the vendor.
@@ -227,13 +241,18 @@ type Action struct {
 	Name        string
 	Description string
 	Help        string
-	Entity      string // the kind of record it writes or reads
-	Reads       bool   // it never writes
+	Entity      string   // the kind of record it writes or reads
+	Makes       []string // other kinds of record that it makes with it: an account with a customer
+	Reads       bool     // it never writes
 	Input       *schema.Schema
 	Output      *schema.Schema
 	Sample      json.RawMessage // a valid input
 	// Options offers values for fields of the input that name a record, by their paths: "line_items.price_id".
 	Options map[string]Offer
+
+	// Added lists the fields that the vendor's users have added to the record, which the property AddedFields of the input
+	// takes by name; nil where they add none. It makes reads only.
+	Added func(ctx context.Context, c Conn) ([]AddedField, error)
 
 	// Run does it. in is JSON that was validated against Input; the answer is marshalled to JSON.
 	Run func(ctx context.Context, c Conn, in []byte) (any, error)
@@ -262,6 +281,17 @@ type Option struct {
 func (o Option) Matches(search string) bool {
 	shown := strings.ToLower(o.Value + "\n" + o.Label + "\n" + o.Detail)
 	return strings.Contains(shown, strings.ToLower(strings.TrimSpace(search)))
+}
+
+// AddedFields is the property of an input in which the fields go that a vendor's users have added.
+const AddedFields = "custom_fields"
+
+// AddedField is a field that a vendor's users have added to a kind of record.
+type AddedField struct {
+	Name   string   // its name in AddedFields
+	Label  string   // what people see
+	Needed bool     // the vendor takes no record without it
+	Values []string // those that it may have; empty: any text
 }
 
 // Do describes an action; its schemas come from the types of fn. sample must be a valid input.

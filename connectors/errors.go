@@ -88,8 +88,13 @@ var (
 	ErrTooOld       = errors.New("the delivery's time lies too far in the past")
 	ErrTooNew       = errors.New("the delivery's time lies in the future")
 	ErrMalformed    = errors.New("the body is not what this app sends")
-	ErrNoProof      = errors.New("the delivery carries no credentials yet") // answered by the webhook's Challenge
 )
+
+// NoProof is wrong with a delivery that carries no credentials yet, or ones that have ended, where the vendor sends them when
+// it is asked: by this value of WWW-Authenticate.
+type NoProof string
+
+func (NoProof) Error() string { return "the delivery carries no credentials that count now" }
 
 // ErrWriteOutsideEffect is the transport's answer to a write that no effect has journaled.
 var ErrWriteOutsideEffect = errors.New("a write was attempted outside of an effect")

@@ -1,6 +1,7 @@
 package connectors
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,6 +85,16 @@ func (c Connector) Keeps(entity string) bool {
 	return slices.ContainsFunc(c.Records, func(r Record) bool { return r.Entity == entity })
 }
 
+// Look is how a record of a kind is read; nil when it cannot be.
+func (c Connector) Look(entity string) func(context.Context, Conn, string) (Ref, any, error) {
+	for _, r := range c.Records {
+		if r.Entity == entity {
+			return r.Look
+		}
+	}
+	return nil
+}
+
 // RecordURL is where a user sees a record in the app; empty when there is no page.
 func (c Connector) RecordURL(mode Mode, entity, id string) string {
 	for _, r := range c.Records {
@@ -115,6 +126,17 @@ func check(c Connector) (problems []string) {
 		need(f.Key != "" && f.Label != "" && f.Help != "", "field %q: key, label and help are needed", f.Key)
 		need(!fields[f.Key], "field %q is listed twice", f.Key)
 		fields[f.Key] = true
+	}
+	if l := c.Login; l != nil {
+		need((l.Fetch == nil) != (l.Consent == nil), "login: it has either Fetch or a Consent")
+		need(l.Timeout > 0, "login: a timeout is needed")
+		if g := l.Consent; g != nil {
+			need(g.Root != nil && g.Authorize != "" && g.Token != "", "consent: Root, Authorize and Token are needed")
+			need(fields[g.ClientID] && fields[g.ClientSecret] && (g.Code == "" || fields[g.Code]), "consent: its client ID, client secret and code are fields of the form")
+		}
+	}
+	for _, f := range c.Auth {
+		need(!f.Told || f.Optional && c.Login != nil && c.Login.Consent != nil && c.Login.Consent.Told != nil, "field %q: what a Consent tells is optional", f.Key)
 	}
 	need(c.Account == "" || fields[c.Account], "the account field %q is not in the form", c.Account)
 	if c.Webhook != nil {
@@ -148,6 +170,10 @@ func check(c Connector) (problems []string) {
 		named("action", a.Key, a.Name, a.Description)
 		need(a.Run != nil && a.Input != nil && a.Output != nil, "action %q: Run, input and output are needed", a.Key)
 		need(a.Walk == nil || a.Reads && a.Walk.Page != nil && a.Walk.Read != nil, "action %q: Walk needs Page and Read, and an action that only reads", a.Key)
+		if a.Added != nil && a.Input != nil {
+			_, err := a.Input.With(AddedFields, json.RawMessage("{}"))
+			need(err == nil, "action %q: Added needs a property %s of the input", a.Key, AddedFields)
+		}
 		need(records[a.Entity], "action %q: its entity %q is not among the records", a.Key, a.Entity)
 		if a.Input != nil {
 			need(fits(a.Input, a.Sample), "action %q: the sample does not fit the input", a.Key)

@@ -15,14 +15,16 @@ import (
 // Login is how an app gets the access token that its calls carry. The token's own calls are no effects: they change nothing
 // that a vendor's users see.
 type Login struct {
-	// Fetch asks the vendor at url for a token. It answers an Error, as calls do.
+	// Fetch asks the vendor at url for a token. It answers an Error, as calls do. nil where a person must let us in first.
 	Fetch func(ctx context.Context, client *http.Client, url string, c Credentials) (Token, error)
+	// Consent is how a person lets us in, where the vendor wants one; nil where it gives tokens to whoever has the credentials.
+	Consent *Consent
 	// Refused says that an answer means the token is taken no more; the call is then sent once more with another. nil:
 	// those of status 401.
 	Refused func(status int, body []byte) bool
 	// Early is how long before its end a token is not used any more.
 	Early time.Duration
-	// Timeout bounds Fetch.
+	// Timeout bounds one request for a token.
 	Timeout time.Duration
 }
 
@@ -35,9 +37,10 @@ func (l *Login) refused(status int, body []byte) bool {
 
 // Token is an access token.
 type Token struct {
-	Access string        `json:"access"`
-	Scope  string        `json:"scope,omitempty"` // what the vendor says it opens
-	Life   time.Duration `json:"-"`               // how long it may be used
+	Access  string        `json:"access"`
+	Refresh string        `json:"refresh,omitempty"` // of a Consent: what the next one is asked for with
+	Scope   string        `json:"scope,omitempty"`   // what the vendor says it opens
+	Life    time.Duration `json:"-"`                 // how long it may be used
 	// Of names the credentials that it was given for.
 	Of string `json:"of"`
 }
@@ -51,13 +54,19 @@ func (t Token) GoString() string { return t.String() }
 // Tokens keeps the token of one connection where all who use the connection find it.
 type Tokens interface {
 	// Token answers the token that is kept, while it may be used, was given for the credentials that of names, and is not
-	// stale, which the vendor has refused. Else it has fetch ask for another, one caller at a time over all processes, and
-	// keeps that before it is used.
-	Token(ctx context.Context, of, stale string, fetch func(context.Context) (Token, error)) (Token, error)
+	// stale, which the vendor has refused. Else it has fetch ask for another in the place of what is kept, one caller at a time
+	// over all processes, and keeps that before it is used.
+	Token(ctx context.Context, of, stale string, fetch func(ctx context.Context, had Token) (Token, error)) (Token, error)
 }
 
-// NewTokens keeps a token in memory.
-func NewTokens() Tokens { return &memory{turn: make(chan struct{}, 1)} }
+// NewTokens keeps a token in memory, to begin with the one that was just given, if any.
+func NewTokens(given ...Token) Tokens {
+	m := &memory{turn: make(chan struct{}, 1)}
+	for _, t := range given {
+		m.kept, m.until = t, time.Now().Add(t.Life)
+	}
+	return m
+}
 
 type memory struct {
 	turn  chan struct{}
@@ -67,7 +76,7 @@ type memory struct {
 }
 
 // Token implements Tokens.
-func (m *memory) Token(ctx context.Context, of, stale string, fetch func(context.Context) (Token, error)) (Token, error) {
+func (m *memory) Token(ctx context.Context, of, stale string, fetch func(context.Context, Token) (Token, error)) (Token, error) {
 	select {
 	case m.turn <- struct{}{}:
 		defer func() { <-m.turn }()
@@ -80,7 +89,7 @@ func (m *memory) Token(ctx context.Context, of, stale string, fetch func(context
 	if kept.Usable(of, stale) && time.Now().Before(until) {
 		return kept, nil
 	}
-	got, err := fetch(ctx)
+	got, err := fetch(ctx, kept)
 	if err != nil {
 		return Token{}, err
 	}
@@ -113,17 +122,19 @@ func (t *transport) token(ctx context.Context, stale string) (Token, error) {
 	if l == nil {
 		return Token{}, nil
 	}
-	of := t.fingerprint()
-	return t.tokens.Token(ctx, of, stale, func(ctx context.Context) (Token, error) {
+	of := givenFor(t.app, t.url, t.creds)
+	return t.tokens.Token(ctx, of, stale, func(ctx context.Context, had Token) (got Token, err error) {
+		if l.Consent != nil {
+			return Authority{App: t.app, Root: t.login, API: t.url, Base: t.base, Observe: t.observe}.Refresh(ctx, t.creds, had)
+		}
 		ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 		defer cancel()
-		call := Call{App: t.app.Key, Method: http.MethodPost, Path: "(token)", Started: time.Now()}
-		got, err := l.Fetch(ctx, &http.Client{
-			Transport: t.base, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}, t.url, t.creds)
-		if call.Took, call.Err = time.Since(call.Started), err; t.observe != nil {
-			t.observe(call)
-		}
+		err = asked(t.app, t.observe, func() error {
+			got, err = l.Fetch(ctx, &http.Client{
+				Transport: t.base, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			}, t.url, t.creds)
+			return err
+		})
 		if err != nil {
 			return Token{}, err
 		}
@@ -132,12 +143,27 @@ func (t *transport) token(ctx context.Context, stale string) (Token, error) {
 	})
 }
 
-// fingerprint names the credentials and whom they are given to, and tells nothing of them.
-func (t *transport) fingerprint() string {
+// asked tells metrics of one request for a token.
+func asked(app Connector, observe func(Call), f func() error) error {
+	call := Call{App: app.Key, Method: http.MethodPost, Path: "(token)", Started: time.Now()}
+	err := f()
+	if call.Took, call.Err = time.Since(call.Started), err; observe != nil {
+		observe(call)
+	}
+	return err
+}
+
+// givenFor names the credentials that a token is given for and whom they are given to, and tells nothing of them. Of an app
+// with a Consent they are those of the client: the rest of the form says what to do with the token.
+func givenFor(app Connector, url string, c Credentials) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q", t.url)
-	for _, k := range slices.Sorted(maps.Keys(t.creds)) {
-		fmt.Fprintf(h, "%q%q", k, t.creds[k])
+	keys := slices.Sorted(maps.Keys(c))
+	if way := app.Login.Consent; way != nil {
+		keys, url = []string{way.ClientID, way.ClientSecret}, ""
+	}
+	fmt.Fprintf(h, "%q", url)
+	for _, k := range keys {
+		fmt.Fprintf(h, "%q%q", k, c[k])
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

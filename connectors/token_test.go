@@ -73,7 +73,7 @@ func TestTokensInMemory(t *testing.T) {
 	tokens := connectors.NewTokens()
 	asked, answer := make(chan struct{}, 10), make(chan error)
 	life := time.Hour
-	fetch := func(context.Context) (connectors.Token, error) {
+	fetch := func(context.Context, connectors.Token) (connectors.Token, error) {
 		asked <- struct{}{}
 		err := <-answer
 		return connectors.Token{Access: "a", Of: "me", Life: life}, err

@@ -36,6 +36,7 @@ type transport struct {
 	app     Connector
 	creds   Credentials
 	url     string
+	login   string // replaces the root of the app's Consent
 	base    http.RoundTripper
 	journal Journal
 	tokens  Tokens
@@ -154,14 +155,26 @@ func (t *transport) commit(ctx context.Context, r *http.Request) (*http.Request,
 	return r, nil
 }
 
+type writesKey struct{}
+
+// Writes tells the wire, by the context of a request, whether it is a write: a preview lets none pass.
+func Writes(ctx context.Context) bool {
+	write, _ := ctx.Value(writesKey{}).(bool)
+	return write
+}
+
 func (t *transport) send(ctx context.Context, r *http.Request, write bool) (*http.Response, []byte, error) {
 	var left atomic.Bool // set once a byte may have left
+	ctx = context.WithValue(ctx, writesKey{}, write)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { left.Store(true) }})
 	call := Call{App: t.app.Key, Method: r.Method, Path: r.URL.Path, Write: write, Started: time.Now()}
 	var body []byte
 	res, err := t.base.RoundTrip(r.WithContext(ctx))
 	if err == nil {
 		call.Status = res.StatusCode
+		if t.app.Ease != nil {
+			call.Ease = t.app.Ease(res.Header)
+		}
 		for _, h := range requestIDs {
 			if call.RequestID = res.Header.Get(h); call.RequestID != "" {
 				break

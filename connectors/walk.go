@@ -1,10 +1,16 @@
 package connectors
 
-import "context"
+import (
+	"context"
+
+	"tieline/connectors/schema"
+)
 
 // Walk goes through what an action lists, stretch by stretch, however much that is: for steps that are done for each of
 // its records.
 type Walk struct {
+	// Item is the schema of the values of its entries; nil: it is not known.
+	Item *schema.Schema
 	// Page lists a stretch of the list that in asks for; in was validated against the action's Input. An empty cursor asks
 	// for the first. What comes to be while the walk goes on may be left out; what was there must not.
 	Page func(ctx context.Context, c Conn, in []byte, cursor string) (Stretch, error)
@@ -25,6 +31,14 @@ type Entry struct {
 	Parent string // id of the record it hangs below: a Togai account's customer; empty when there is none
 	Email  string // by which people would know it again; empty when it has none
 	Value  any    // what expressions see as item; becomes JSON
+}
+
+// WalkedAs is Walked for entries whose values are of one type.
+func WalkedAs[In, Value any](page func(ctx context.Context, c Conn, in In, cursor string) (Stretch, error), read func(ctx context.Context, c Conn, id string) (Entry, error)) func(*Action) {
+	return func(a *Action) {
+		Walked(page, read)(a)
+		a.Walk.Item = schema.Of[Value]()
+	}
 }
 
 // Walked lets an action be walked through. in is the action's input.

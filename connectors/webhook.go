@@ -3,15 +3,19 @@ package connectors
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 )
 
 // Webhook says how a vendor's calls are believed and how our endpoint gets there.
 type Webhook struct {
 	// Open checks the signature over the raw bytes and reads the envelope. Any of the secrets may match, as two are valid
-	// while one is rotated. It answers ErrBadSignature, ErrNoProof, ErrTooOld, ErrTooNew or
+	// while one is rotated. It answers ErrBadSignature, NoProof, ErrTooOld, ErrTooNew or
 	// ErrMalformed.
 	Open func(d Delivery, secrets []string) (Envelope, error)
+	// Grant answers a call that brings nothing, but asks for an access token to prove later deliveries with; nil: the vendor
+	// makes none. asked is false for any other call. The reply goes out as it is, with an error, too, which refuses the client.
+	Grant func(d Delivery, secrets []string) (reply string, asked bool, err error)
 	// Register makes sure exactly one endpoint of ours is there, and answers with its id and secret. Its writes are
 	// effects of the connection. nil: the vendor has no API for it, and the user is told URL and events.
 	Register func(ctx context.Context, c Conn, e Endpoint) (Registration, error)
@@ -21,9 +25,6 @@ type Webhook struct {
 	Unsigned bool
 	// SecretPrefix is what the vendor's signing secrets begin with, so that something else is not taken for one.
 	SecretPrefix string
-	// Challenge is what a delivery without credentials is answered with, as the value of WWW-Authenticate, where the vendor
-	// only then sends them.
-	Challenge string
 	// Help tells a user how to set the endpoint up by hand.
 	Help string
 }
@@ -31,6 +32,7 @@ type Webhook struct {
 // Delivery is one call to a webhook, as it came.
 type Delivery struct {
 	Header     http.Header
+	Query      url.Values // of its URL
 	Body       []byte
 	ReceivedAt time.Time
 }
@@ -43,6 +45,7 @@ type Envelope struct {
 	Mode      Mode   // empty when the vendor does not say
 	At        time.Time
 	Ignored   string // why nothing can be done about it, in a sentence, where it is not that nothing uses its type
+	Body      string // what is kept in place of the delivery's body, where some of what it says is elsewhere; empty: the body
 }
 
 // Endpoint is the webhook we want to have at the vendor.

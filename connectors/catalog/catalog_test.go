@@ -12,7 +12,7 @@ func TestDescriptorsAreGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"scheduler", "stripe", "togai", "zuora"} {
+	for _, key := range []string{"scheduler", "stripe", "togai", "zohobooks", "zuora"} {
 		if _, ok := r.App(key); !ok {
 			t.Errorf("%s is missing", key)
 		}

@@ -108,7 +108,7 @@ func (j *unguarded) Effect(ctx context.Context, _ connectors.Intent, _ connector
 func (s Suite[W]) outside(t *testing.T, a connectors.Action, how Action[W]) {
 	st := s.stage(t, a, how)
 	j := &unguarded{Journal: &Journal{effects: map[string]*Effect{}}}
-	c, err := connectors.Open(s.App, st.site.Credentials, connectors.Options{URL: st.site.URL, Journal: j, Tokens: st.site.Tokens})
+	c, err := connectors.Open(s.App, st.site.Credentials, connectors.Options{URL: st.site.URL, Login: st.site.Login, Journal: j, Tokens: st.site.Tokens})
 	if err != nil {
 		t.Fatal(err)
 	}

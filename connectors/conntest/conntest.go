@@ -15,13 +15,14 @@ import (
 // OpenJournal makes a Conn to url whose journal lives in memory, and answers the journal, too.
 func OpenJournal(t testing.TB, app connectors.Connector, url string, creds connectors.Credentials) (connectors.Conn, *Journal) {
 	t.Helper()
-	return openSite(t, app, Site{URL: url, Credentials: creds})
+	return OpenSite(t, app, Site{URL: url, Credentials: creds})
 }
 
-func openSite(t testing.TB, app connectors.Connector, site Site) (connectors.Conn, *Journal) {
+// OpenSite is OpenJournal for a site that is more than an address.
+func OpenSite(t testing.TB, app connectors.Connector, site Site) (connectors.Conn, *Journal) {
 	t.Helper()
 	j := &Journal{effects: map[string]*Effect{}}
-	c, err := connectors.Open(app, site.Credentials, connectors.Options{URL: site.URL, Journal: j, Tokens: site.Tokens, Base: &http.Transport{}})
+	c, err := connectors.Open(app, site.Credentials, connectors.Options{URL: site.URL, Login: site.Login, Journal: j, Tokens: site.Tokens, Base: &http.Transport{}})
 	if err != nil {
 		t.Fatalf("opening %s: %v", app.Key, err)
 	}

@@ -38,7 +38,7 @@ func (s Suite[W]) descriptor(t *testing.T) {
 	need(strings.HasPrefix(app.DocsURL, "https://") || app.Category == "built-in" && app.DocsURL == "", "documentation at %q", app.DocsURL)
 	for _, f := range app.Auth {
 		sentence("field "+f.Key, f.Help)
-		need(f.Placeholder != "" || len(f.Choices) > 0, "field %s has neither a placeholder nor choices", f.Key)
+		need(f.Placeholder != "" || len(f.Choices) > 0 || f.Told, "field %s has neither a placeholder nor choices", f.Key)
 		for _, c := range f.Choices {
 			need(c.Value != "" && c.Label != "", "field %s: a choice without value or label: %+v", f.Key, c)
 		}

@@ -34,14 +34,21 @@ func ReadSpec(t *testing.T, file string) Spec {
 
 var placeholder = regexp.MustCompile(`\{[^}]*\}`)
 
-// operation finds one by method and path, with {} for ids.
+// operation finds one by method and path, with {} for ids. What all operations of a path have in common is part of each.
 func (s Spec) operation(method, path string) map[string]any {
 	paths, _ := s.root["paths"].(map[string]any)
 	for p, item := range paths {
-		if placeholder.ReplaceAllString(p, "{}") == path {
-			op, _ := item.(map[string]any)[strings.ToLower(method)].(map[string]any)
-			return op
+		if placeholder.ReplaceAllString(p, "{}") != path {
+			continue
 		}
+		all, _ := item.(map[string]any)
+		op, ok := all[strings.ToLower(method)].(map[string]any)
+		if !ok {
+			return nil
+		}
+		op = maps.Clone(op)
+		op["parameters"] = slices.Concat(s.list(all, "parameters"), s.list(op, "parameters"))
+		return op
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type Options struct {
 // Site is where a world is, and what opens it.
 type Site struct {
 	URL         string
+	Login       string // where its authorization server is, for an app that a person lets us into
 	Credentials connectors.Credentials
 	Tokens      connectors.Tokens // of an app with a Login: what all connections of the site share, with a good token in it
 }
@@ -126,7 +127,7 @@ func (s Suite[W]) stage(t *testing.T, a connectors.Action, how Action[W]) stage 
 // other is a connection of another process, whose journal knows nothing.
 func (s Suite[W]) other(t *testing.T, site Site) connectors.Conn {
 	t.Helper()
-	c, _ := openSite(t, s.App, site)
+	c, _ := OpenSite(t, s.App, site)
 	return c
 }
 

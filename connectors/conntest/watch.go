@@ -39,7 +39,7 @@ func (s Suite[W]) watch(t *testing.T, site Site) *watched {
 	t.Cleanup(base.CloseIdleConnections)
 	var err error
 	w.Conn, err = connectors.Open(s.App, site.Credentials, connectors.Options{
-		URL: site.URL, Journal: w.Journal, Tokens: site.Tokens, Base: gossip{base, w}, Log: slog.New(slog.NewTextHandler(writes{w}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		URL: site.URL, Login: site.Login, Journal: w.Journal, Tokens: site.Tokens, Base: gossip{base, w}, Log: slog.New(slog.NewTextHandler(writes{w}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -83,6 +83,25 @@ func (s *Schema) JSON() json.RawMessage { return slices.Clone(s.raw) }
 // MarshalJSON writes what JSON answers.
 func (s *Schema) MarshalJSON() ([]byte, error) { return s.raw, nil }
 
+// With is the schema with another one for one of its properties, which keeps its place.
+func (s *Schema) With(property string, is json.RawMessage) (*Schema, error) {
+	var have struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+	}
+	if err := json.Unmarshal(s.raw, &have); err != nil {
+		return nil, fmt.Errorf("reading schema: %w", err)
+	}
+	key, err := json.Marshal(property)
+	if err != nil {
+		return nil, err
+	}
+	was := slices.Concat(key, []byte(":"), have.Properties[property])
+	if have.Properties[property] == nil || bytes.Count(s.raw, was) != 1 {
+		return nil, fmt.Errorf("the schema has no property %q, or not it alone", property)
+	}
+	return Parse(bytes.Replace(s.raw, was, slices.Concat(key, []byte(":"), is), 1))
+}
+
 // Enough digits for any amount, few enough to compute with.
 var decimal = regexp.MustCompile(`^-?[0-9]{1,40}(\.[0-9]{1,40})?$`)
 

@@ -225,6 +225,30 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
+func TestWith(t *testing.T) {
+	t.Parallel()
+	s := Of[struct {
+		Name   string            `json:"name"`
+		Fields map[string]string `json:"fields,omitempty"`
+		Last   int               `json:"last"`
+	}]()
+	with, err := s.With("fields", json.RawMessage(`{"type":"object","required":["a"],"additionalProperties":false,"properties":{"a":{"type":"string"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, fits := range map[string]bool{`{"name":"n","last":1}`: true, `{"name":"n","last":1,"fields":{"a":"x"}}`: true, `{"name":"n","last":1,"fields":{"b":"x"}}`: false, `{"fields":{"a":"x"}}`: false} {
+		if got := len(with.Validate([]byte(value))) == 0; got != fits {
+			t.Errorf("%s fits: %v", value, got)
+		}
+	}
+	if text := string(with.JSON()); strings.Index(text, `"fields"`) > strings.Index(text, `"last"`) {
+		t.Errorf("its place is another: %s", text)
+	}
+	if _, err := s.With("nothing", json.RawMessage("{}")); err == nil {
+		t.Error("a property that is not there")
+	}
+}
+
 func FuzzValidate(f *testing.F) {
 	for _, s := range []string{`{"name":"Acme","must":true}`, `{"address":{"lines":[1]}}`, `{"count":1e400}`, `{"0":{"a":[]}}`, `{"key":"hunter2"}`, `[[`} {
 		f.Add(s)

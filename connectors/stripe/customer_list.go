@@ -47,7 +47,7 @@ func listCustomers() connectors.Action {
 	return connectors.Do("customer.list", "List customers", runListCustomers, ListCustomersInput{}, func(a *connectors.Action) {
 		a.Description, a.Entity, a.Reads = "Lists customers, newest first, page by page.", "customer", true
 		a.Help = "For many customers give max, and go on with starting_after until complete is true. What is made meanwhile comes before the first one, so nothing is listed twice."
-	}, connectors.Walked(walkCustomers, readCustomer))
+	}, connectors.WalkedAs[ListCustomersInput, ListedCustomer](walkCustomers, readCustomer))
 }
 
 // walkCustomers goes from the newest to the oldest, so that what is made meanwhile is left out. The cursor is the last

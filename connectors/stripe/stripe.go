@@ -51,12 +51,12 @@ func Connector() connectors.Connector {
 			createInvoice(), finalizeInvoice(), closeInvoice(), createCreditNote(),
 		},
 		Records: []connectors.Record{
-			{Entity: "customer", Name: "Customer", URL: dashboard("customers")},
-			{Entity: "product", Name: "Product", URL: dashboard("products")},
+			{Entity: "customer", Name: "Customer", URL: dashboard("customers"), Look: lookAtCustomer},
+			{Entity: "product", Name: "Product", URL: dashboard("products"), Look: lookAtProduct},
 			{Entity: "price", Name: "Price", URL: dashboard("prices")},
 			{Entity: "payment_link", Name: "Payment link", URL: dashboard("payment-links")},
 			{Entity: "checkout_session", Name: "Checkout"}, // the dashboard has a page for its payment only
-			{Entity: "invoice", Name: "Invoice", URL: dashboard("invoices")},
+			{Entity: "invoice", Name: "Invoice", URL: dashboard("invoices"), Look: lookAtInvoice},
 			{Entity: "invoice_item", Name: "Invoice line"},
 			{Entity: "credit_note", Name: "Credit note"},
 		},
@@ -65,6 +65,7 @@ func Connector() connectors.Connector {
 		Settle:      time.Second, // lists are consistent; the probe says what it does about search, which is not
 		ReplaysKeys: keyLife,
 		Rate:        rate,
+		LogURL:      dashboard("logs"), // https://docs.stripe.com/development/dashboard/request-logs
 	}
 }
 

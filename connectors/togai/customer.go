@@ -73,7 +73,7 @@ func createCustomer() connectors.Action {
 	return connectors.Do("customer.create", "Create customer and account", runCreateCustomer, CreateCustomerInput{
 		ID: "acme", Name: "Acme Inc.", Email: "billing@acme.example", Currency: "USD", Settings: map[string]string{"stripe_customer_id": "cus_NffrFeUfNV2Hib"},
 	}, func(a *connectors.Action) {
-		a.Description, a.Entity = "Makes a customer and its account in one call.", "customer"
+		a.Description, a.Entity, a.Makes = "Makes a customer and its account in one call.", "customer", []string{"account"}
 		a.Help = "When the id is taken by a customer with the same ids elsewhere, that one is used; any other waits for a person to tell."
 	})
 }
@@ -155,7 +155,12 @@ func (in CreateCustomerInput) probe(c connectors.Conn) connectors.Probe {
 			return connectors.Ref{}, false, errCustomer
 		}
 		a, errAccount := fetchAccount(ctx, c, in.accountID())
+		if errCustomer != nil && errAccount == nil && a.CustomerID == in.ID { // both may have come between the two looks
+			x, errCustomer = fetchCustomer(ctx, c, in.ID)
+		}
 		switch {
+		case errCustomer != nil && !missing(errCustomer):
+			return connectors.Ref{}, false, errCustomer
 		case errAccount != nil && !missing(errAccount):
 			return connectors.Ref{}, false, errAccount
 		case errCustomer != nil && errAccount != nil:

@@ -149,15 +149,16 @@ func accountCreated() connectors.Trigger {
 	}))
 }
 
-// decodeAccount is always thin: a callout says no more than which account it is.
+// decodeAccount is always thin: a callout says no more than which account it is. One that was set up without the notes does
+// not say either whether we have made it.
 func decodeAccount(body []byte) (connectors.Occurrence, error) {
-	b, err := parse(body)
+	b, err := parse(body, nil)
 	if err != nil || b.account == "" || b.trigger() != "account.created" {
 		return connectors.Occurrence{}, fmt.Errorf("the event names no account: %w", connectors.ErrMalformed)
 	}
 	return connectors.Occurrence{
 		Payload: Account{AccountID: b.account}, Record: connectors.Subject{Entity: "account", ID: b.account}, BusinessKey: b.account, At: b.at, Thin: true,
-		Cause: connectors.Cause{Mark: markIn(b.notes), Creation: true},
+		Cause: connectors.Cause{Mark: markIn(b.notes), Creation: true}, Vague: !b.noted,
 	}, nil
 }
 
@@ -167,7 +168,7 @@ func readAccount(ctx context.Context, c connectors.Conn, o connectors.Occurrence
 	if err != nil {
 		return o, err
 	}
-	o.Payload, o.Record.Name, o.Thin = a.plain(), a.BasicInfo.Name, false
+	o.Payload, o.Record.Name, o.Cause.Mark, o.Thin, o.Vague = a.plain(), a.BasicInfo.Name, markIn(a.BasicInfo.Notes), false, false
 	return o, nil
 }
 
@@ -193,7 +194,7 @@ type foundAccount struct {
 
 func listAccounts(ctx context.Context, c connectors.Conn, cursor string) (connectors.Page, error) {
 	return walk(ctx, c, "account.created", "select Id, Name, AccountNumber, Notes, CreatedDate from Account where CreatedDate >= ", cursor, func(a foundAccount) body {
-		return body{account: a.ID, notes: a.Notes, created: a.CreatedDate}
+		return body{account: a.ID, notes: a.Notes, noted: true, created: a.CreatedDate}
 	})
 }
 

@@ -22,7 +22,9 @@ type body struct {
 	event        string // ours, where we registered the callout
 	account      string
 	subscription string // its number
+	version      string // the id of one of its versions
 	notes        string
+	noted        bool // it has notes, if only empty ones
 	created      string
 	at           time.Time
 }
@@ -31,12 +33,17 @@ type body struct {
 var (
 	accountNames      = []string{"AccountId", "AccountID", "accountId", "Account.Id", "account_id"}
 	subscriptionNames = []string{"SubscriptionNumber", "subscriptionNumber", "Subscription.Name", "SubscriptionName", "Subscription.SubscriptionNumber", "subscription_number"}
+	versionNames      = []string{"SubscriptionId", "SubscriptionID", "subscriptionId", "Subscription.Id", "subscription_id"}
+	notesNames        = []string{"Notes", "Account.Notes"}
 	createdNames      = []string{"CreatedDate", "createdDate", "Account.CreatedDate", "Subscription.CreatedDate"}
 )
 
-// parse reads JSON or a form.
-func parse(raw []byte) (body, error) {
+// parse reads JSON or a form, and what the body leaves open from the URL's query.
+func parse(raw []byte, query url.Values) (body, error) {
 	fields := map[string]string{}
+	for k := range query {
+		fields[k] = strings.TrimSpace(query.Get(k))
+	}
 	var object map[string]any
 	if json.Unmarshal(raw, &object) == nil {
 		for k, v := range object {
@@ -49,7 +56,7 @@ func parse(raw []byte) (body, error) {
 			fields[k] = strings.TrimSpace(form.Get(k))
 		}
 	}
-	first := func(names ...string) string {
+	first := func(names []string) string {
 		for _, n := range names {
 			if fields[n] != "" {
 				return fields[n]
@@ -57,8 +64,13 @@ func parse(raw []byte) (body, error) {
 		}
 		return ""
 	}
-	b := body{event: fields["Event"], account: first(accountNames...), subscription: first(subscriptionNames...), notes: first("Notes", "Account.Notes"), created: first(createdNames...)}
-	if b.at = timeOf(b.created); b.account == "" && b.subscription == "" {
+	b := body{event: fields["Event"], account: first(accountNames), subscription: first(subscriptionNames), version: first(versionNames), notes: first(notesNames), created: first(createdNames)}
+	for _, n := range notesNames {
+		if _, is := fields[n]; is {
+			b.noted = true
+		}
+	}
+	if b.at = timeOf(b.created); b.account == "" && b.subscription == "" && b.version == "" {
 		return body{}, connectors.ErrMalformed
 	}
 	return b, nil
@@ -67,7 +79,10 @@ func parse(raw []byte) (body, error) {
 // json writes it as our own callouts do.
 func (b body) json() ([]byte, error) {
 	out := map[string]any{"Event": b.event, "AccountId": b.account, "CreatedDate": b.created}
-	optional(out, "SubscriptionNumber", b.subscription, "Notes", b.notes)
+	optional(out, "SubscriptionNumber", b.subscription, "SubscriptionId", b.version)
+	if b.noted {
+		out["Notes"] = b.notes
+	}
 	return json.Marshal(out)
 }
 
@@ -76,15 +91,16 @@ func (b body) trigger() string {
 	switch {
 	case b.event != "":
 		return b.event
-	case b.subscription != "":
+	case b.subscription != "" || b.version != "":
 		return "subscription.created"
 	}
 	return "account.created"
 }
 
-// envelope is the same for a callout and for a record that was listed, so that the two are one event.
-func envelope(raw []byte) (connectors.Envelope, error) {
-	b, err := parse(raw)
+// envelope is the same for a callout and for a record that was listed, so that the two are one event. A callout that knows
+// only the id of a subscription's version is an event of its own: its number is read before anything is made of it.
+func envelope(raw []byte, query url.Values) (connectors.Envelope, error) {
+	b, err := parse(raw, query)
 	if err != nil {
 		return connectors.Envelope{}, err
 	}
@@ -94,46 +110,77 @@ func envelope(raw []byte) (connectors.Envelope, error) {
 		e.Trigger, e.DedupeKey = e.Type, "account.created:"+b.account
 	case e.Type == "subscription.created" && b.subscription != "":
 		e.Trigger, e.DedupeKey = e.Type, "subscription.created:"+b.subscription
+	case e.Type == "subscription.created" && b.version != "":
+		e.Trigger, e.DedupeKey = e.Type, "subscription.created:version:"+b.version
 	case e.Type == "account.created" || e.Type == "subscription.created":
 		return connectors.Envelope{}, connectors.ErrMalformed
+	}
+	if whole, err := parse(raw, nil); err != nil || whole != b { // some of it is in the query
+		kept, err := b.json()
+		e.Body = string(kept)
+		return e, err
 	}
 	return e, nil
 }
 
 // secretPrefix begins what a callout proves itself with: callout:basic:USER:PASSWORD, callout:header:NAME:VALUE,
-// callout:hmac:HEADER:KEY or callout:bearer:TOKEN.
+// callout:hmac:HEADER:KEY, callout:oauth2:CLIENT_ID:CLIENT_SECRET or callout:bearer:TOKEN.
 const secretPrefix = "callout:"
 
-// open believes a callout that proves itself by any of the secrets. Zuora sends a user and password only once it was asked
-// for them, unless it is told to send them at once, so that one without is no forgery. There is no time to go by.
-func open(d connectors.Delivery, secrets []string) (connectors.Envelope, error) {
-	asks := false
+// challenge is how Zuora is asked for a user and password: it sends them only then, unless it is told to send them at once.
+const challenge = `Basic realm="Tieline"`
+
+// way is how a callout proves itself, by one of the connection's secrets.
+type way struct {
+	kind string
+	name string // a user, a client's id or a header; of a bearer token, some of the token
+	rest string // all after the kind
+	key  string // all after the name
+}
+
+// ways reads secrets. Those that are none of ours are left out.
+func ways(secrets []string) (all []way) {
 	for _, s := range secrets {
 		s, ok := strings.CutPrefix(s, secretPrefix)
-		way, rest, _ := strings.Cut(s, ":")
-		name, value, _ := strings.Cut(rest, ":")
-		if !ok || rest == "" {
-			continue
-		}
-		good := false
-		switch {
-		case way == "basic" && name != "" && value != "":
-			given := d.Header.Get("Authorization")
-			asks = asks || given == ""
-			good = equal(given, "Basic "+base64.StdEncoding.EncodeToString([]byte(rest)))
-		case way == "bearer":
-			good = equal(d.Header.Get("Authorization"), "Bearer "+rest)
-		case way == "header" && value != "":
-			good = equal(d.Header.Get(name), value)
-		case way == "hmac" && value != "":
-			good = signed(d.Header.Get(name), value, d.Body)
-		}
-		if good {
-			return envelope(d.Body)
+		var w way
+		w.kind, w.rest, _ = strings.Cut(s, ":")
+		w.name, w.key, _ = strings.Cut(w.rest, ":")
+		if ok && w.rest != "" && (w.kind == "bearer" || w.name != "" && w.key != "") {
+			all = append(all, w)
 		}
 	}
-	if asks {
-		return connectors.Envelope{}, connectors.ErrNoProof
+	return all
+}
+
+// open believes a callout that proves itself by any of the secrets. One without credentials is no forgery where Zuora sends
+// them when it is asked. There is no time to go by.
+func open(d connectors.Delivery, secrets []string) (connectors.Envelope, error) {
+	given, asks := d.Header.Get("Authorization"), connectors.NoProof("")
+	for _, w := range ways(secrets) {
+		good, query := false, d.Query
+		switch w.kind {
+		case "basic":
+			if good = equal(given, "Basic "+base64.StdEncoding.EncodeToString([]byte(w.rest))); given == "" {
+				asks = challenge
+			}
+		case "bearer":
+			good = equal(given, "Bearer "+w.rest)
+		case "oauth2":
+			var ended bool
+			if good, ended = w.granted(given, d.ReceivedAt); ended || given == "" {
+				asks = askToken
+			}
+		case "header":
+			good = equal(d.Header.Get(w.name), w.key)
+		case "hmac":
+			good, query = signed(d.Header.Get(w.name), w.key, d.Body), nil // only the body is signed
+		}
+		if good {
+			return envelope(d.Body, query)
+		}
+	}
+	if asks != "" {
+		return connectors.Envelope{}, asks
 	}
 	return connectors.Envelope{}, connectors.ErrBadSignature
 }

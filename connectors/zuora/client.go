@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -129,6 +130,20 @@ func judge(c connectors.Conn, q request, res *http.Response, body []byte) error 
 		out.RetryAfter = retryAfter(res.Header)
 	}
 	return out
+}
+
+// ease spreads what is left of the tenant's calls over the time until its window ends, and waits until the number of those in
+// flight, which is told anew each second, is another, when there can be no more.
+// https://developer.zuora.com/docs/guides/rate-limits/
+func ease(h http.Header) (d time.Duration) {
+	left, err := strconv.Atoi(h.Get("Ratelimit-Remaining"))
+	if reset, rerr := strconv.Atoi(h.Get("Ratelimit-Reset")); err == nil && rerr == nil && left >= 0 && reset > 0 {
+		d = time.Duration(reset) * time.Second / time.Duration(left+1)
+	}
+	if h.Get("Concurrency-Limit-Remaining") == "0" {
+		d = max(d, time.Second)
+	}
+	return d
 }
 
 // mustShow says whether the answer to a write is one that names its success.

@@ -15,6 +15,7 @@ import (
 
 	"tieline/connectors"
 	"tieline/connectors/conntest"
+	"tieline/connectors/zuora/zuorasim"
 )
 
 // scripted is a vendor that answers every call but that for a token with one answer.
@@ -189,6 +190,32 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		if got := retryAfter(x.header); got != x.want {
 			t.Errorf("%v: %s, want %s", x.header, got, x.want)
+		}
+	}
+}
+
+// TestEase: what is left of the tenant's limits is told with every answer, and spread over the time until there is more.
+func TestEase(t *testing.T) {
+	t.Parallel()
+	s, c, j := world(t)
+	for _, x := range []struct {
+		others zuorasim.Others
+		want   time.Duration
+	}{
+		{zuorasim.Others{}, 0},
+		{zuorasim.Others{Left: 50000, Reset: time.Minute}, time.Minute / 50001},
+		{zuorasim.Others{Left: 29, Reset: time.Minute}, 2 * time.Second},
+		{zuorasim.Others{Left: 0, Reset: time.Minute}, time.Minute},
+		{zuorasim.Others{Flying: 5000}, time.Second},
+		{zuorasim.Others{Left: 0, Reset: time.Minute, Flying: 5000}, time.Minute},
+	} {
+		s.Others(x.others)
+		if _, err := identify(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		calls := j.Calls
+		if got := calls[len(calls)-1].Ease; got != x.want {
+			t.Errorf("%+v: the next call waits %s, want %s", x.others, got, x.want)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func walk[T any](ctx context.Context, c connectors.Conn, trigger, zoql, at strin
 		if err != nil {
 			return connectors.Page{}, fmt.Errorf("making the event: %w", err)
 		}
-		e, err := envelope(raw)
+		e, err := envelope(raw, nil)
 		if err != nil { // a row without its id; it must not end every walk
 			continue
 		}

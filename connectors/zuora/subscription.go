@@ -1,6 +1,7 @@
 package zuora
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -79,15 +80,17 @@ func subscriptionCreated() connectors.Trigger {
 	}))
 }
 
-// decodeSubscription is about the number, so that every version of it is one subscription.
+// decodeSubscription is about the number, so that every version of it is one subscription. An id names a version, of which
+// the number is to be read.
 func decodeSubscription(raw []byte) (connectors.Occurrence, error) {
-	b, err := parse(raw)
-	if err != nil || b.subscription == "" || b.trigger() != "subscription.created" {
+	b, err := parse(raw, nil)
+	id := cmp.Or(b.subscription, b.version)
+	if err != nil || id == "" || b.trigger() != "subscription.created" {
 		return connectors.Occurrence{}, fmt.Errorf("the event names no subscription: %w", connectors.ErrMalformed)
 	}
 	return connectors.Occurrence{
-		Payload: Subscription{SubscriptionNumber: b.subscription, AccountID: b.account}, Record: connectors.Subject{Entity: "subscription", ID: b.subscription, Name: b.subscription},
-		BusinessKey: b.subscription, At: b.at, Thin: true, Cause: connectors.Cause{Creation: true},
+		Payload: Subscription{SubscriptionNumber: b.subscription, AccountID: b.account}, Record: connectors.Subject{Entity: "subscription", ID: id, Name: id},
+		BusinessKey: id, At: b.at, Thin: true, Vague: b.subscription == "", Cause: connectors.Cause{Creation: true},
 	}, nil
 }
 
@@ -97,7 +100,13 @@ func readSubscription(ctx context.Context, c connectors.Conn, o connectors.Occur
 	if err != nil {
 		return o, err
 	}
-	o.Payload, o.Thin = s.plain(), false
+	if o.Vague {
+		o.Record.ID, o.Record.Name, o.BusinessKey = s.Number, s.Number, s.Number
+		if s, err = fetchSubscription(ctx, c, s.Number); err != nil { // the version that was named need not be the latest
+			return o, err
+		}
+	}
+	o.Payload, o.Thin, o.Vague = s.plain(), false, false
 	return o, nil
 }
 

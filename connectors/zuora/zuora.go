@@ -50,6 +50,10 @@ var hosts = []struct {
 	{"https://rest.pt1.zuora.com", "US performance test", connectors.Test},
 }
 
+// parallel is how many of a tenant's calls may be in the air at once; an assumption of our share of the 40 that Zuora allows all
+// of its programs together.
+const parallel = 10
+
 // Connector describes Zuora.
 func Connector() connectors.Connector {
 	return connectors.Connector{
@@ -63,19 +67,20 @@ func Connector() connectors.Connector {
 		Login:       &connectors.Login{Fetch: fetchToken, Refused: tokenRefused, Early: 5 * time.Minute, Timeout: 10 * time.Second},
 		Identify:    identify,
 		Webhook: &connectors.Webhook{
-			Open: open, Register: register, Remove: remove, SecretPrefix: secretPrefix, Challenge: `Basic realm="Tieline"`,
+			Open: open, Register: register, Remove: remove, Grant: grant, SecretPrefix: secretPrefix,
 			Help: "In Zuora's Events & Notifications, make a custom event for new accounts (Account, changeType == 'INSERT') and one for new subscriptions (Subscription, " +
 				"changeType == 'INSERT' && Subscription.Version == 1), and for each a notification with a callout: POST to this URL with " +
 				`the body {"AccountId": "{{Account.Id}}", "CreatedDate": "{{Account.CreatedDate}}"} or {"SubscriptionNumber": "{{Subscription.Name}}", "AccountId": "{{Account.Id}}", "CreatedDate": "{{Subscription.CreatedDate}}"}. ` +
 				"How it proves itself is the signing secret: callout:basic:USER:PASSWORD for basic authentication, callout:header:NAME:VALUE for a header of your own, callout:hmac:HEADER:KEY for a HMAC-SHA256 of the body, " +
-				"callout:bearer:TOKEN for a token.",
+				"callout:oauth2:CLIENT_ID:CLIENT_SECRET for OAuth 2.0 with a client that you make up: in Zuora, add an OAuth 2.0 provider with the grant type client credentials, this URL as its token URL, and that client; " +
+				"callout:bearer:TOKEN for a token that never changes. Ids are also read from the URL's query, unless only the body is signed, and SubscriptionId will do in place of SubscriptionNumber: its number is then read first.",
 		},
 		Triggers: []connectors.Trigger{accountCreated(), subscriptionCreated()},
 		Actions: []connectors.Action{
 			createAccount(), getAccount(), updateAccount(), getSubscription(), createInvoice(), getInvoice(), createUsage(), createCreditMemo(), getCharge(),
 		},
 		Records: []connectors.Record{
-			{Entity: "account", Name: "Account"}, {Entity: "subscription", Name: "Subscription"}, {Entity: "invoice", Name: "Invoice"},
+			{Entity: "account", Name: "Account", Look: lookAtAccount}, {Entity: "subscription", Name: "Subscription", Look: lookAtSubscription}, {Entity: "invoice", Name: "Invoice", Look: lookAtInvoice},
 			{Entity: "usage", Name: "Usage"}, {Entity: "credit_memo", Name: "Credit memo"}, {Entity: "charge", Name: "Product rate plan charge"},
 		},
 
@@ -87,10 +92,11 @@ func Connector() connectors.Connector {
 		// Of 50,000 calls a minute, or 2,500 in API sandboxes, for all of a tenant's programs; an assumption of our share.
 		Rate: func(m connectors.Mode) connectors.Rate {
 			if m == connectors.Live {
-				return connectors.Rate{PerSecond: 50, Burst: 20}
+				return connectors.Rate{PerSecond: 50, Burst: 20, Parallel: parallel, BulkParallel: parallel / 2}
 			}
-			return connectors.Rate{PerSecond: 20, Burst: 10}
+			return connectors.Rate{PerSecond: 20, Burst: 10, Parallel: parallel, BulkParallel: parallel / 2}
 		},
+		Ease:   ease,
 		IsRead: func(_, path string) bool { return path == "/v1/action/query" || path == "/v1/action/queryMore" },
 	}
 }

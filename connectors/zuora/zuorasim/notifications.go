@@ -58,6 +58,7 @@ type Callout struct {
 	HMACHeader string            `json:"-"` // of a SHA-256 over the body
 	HMACKey    string            `json:"-"`
 	Base64     bool              `json:"-"`
+	OAuth      *Provider         `json:"-"` // where it gets an access token
 }
 
 // Notify makes an event and a notification by hand, as a person does. kind is Account or Subscription.
@@ -87,6 +88,8 @@ func (s *Sim) Notifications() []Notification {
 	defer s.mu.Unlock()
 	return copied(s.notes)
 }
+
+var mergeField = regexp.MustCompile(`\{\{([\w.]+)\}\}`)
 
 var eventName = regexp.MustCompile(`^[A-Za-z][\w-]*$`)
 
@@ -190,8 +193,11 @@ func (s *Sim) send(c Callout, kind string, fields, more map[string]any) {
 		}
 		return fmt.Sprint(of[name])
 	}
-	body := []byte(regexp.MustCompile(`\{\{([\w.]+)\}\}`).ReplaceAllStringFunc(c.Body, func(f string) string { return value(strings.Trim(f, "{}")) }))
-	if c.Body == "" {
+	fill := func(text string) string {
+		return mergeField.ReplaceAllStringFunc(text, func(f string) string { return value(strings.Trim(f, "{}")) })
+	}
+	body := []byte(fill(c.Body))
+	if c.Body == "" && len(c.Params) > 0 {
 		out := map[string]string{}
 		for k, v := range c.Params {
 			out[k] = value(strings.Trim(v, "<>"))
@@ -217,12 +223,21 @@ func (s *Sim) send(c Callout, kind string, fields, more map[string]any) {
 			}
 			h.Set(c.HMACHeader, sum)
 		}
+		if c.OAuth != nil {
+			h.Set("Authorization", "Bearer "+map[bool]string{true: s.bearer(*c.OAuth), false: "wrong"}[good])
+		}
 		return h
 	}
-	m := sim.Message{Event: newID(), Type: kind, URL: c.URL, Body: body, Header: http.Header{"Content-Type": {"application/json"}}, Sign: prove, Exactly: http.StatusOK}
+	m := sim.Message{Event: newID(), Type: kind, URL: fill(c.URL), Body: body, Header: http.Header{"Content-Type": {"application/json"}}, Sign: prove, Exactly: http.StatusOK}
 	if c.Basic && !c.Auth.Preemptive {
 		m.Challenge = prove
 		m.Sign = func(time.Time, []byte) http.Header { return http.Header{"Zuora-Request-Id": {newID()}} }
+	}
+	if c.OAuth != nil { // a token that does not count any more is fetched anew
+		m.Challenge = func(at time.Time, over []byte) http.Header {
+			s.bearers.Delete(*c.OAuth)
+			return prove(at, over)
+		}
 	}
 	s.Send(m)
 }

@@ -175,10 +175,22 @@ func (s *Sim) serve(r *http.Request) sim.Answer {
 		}
 		return render(http.StatusOK, out)
 	}
-	a := s.keyed(r, body, s.Commit(run))
+	return s.tells(s.keyed(r, body, s.Commit(run)), flying)
+}
+
+// tells puts into an answer what is left of the tenant's limits.
+func (s *Sim) tells(a sim.Answer, flying int) sim.Answer {
+	s.mu.Lock()
+	o := s.others
+	s.mu.Unlock()
 	a.Header.Set("Concurrency-Limit-Type", "Default")
 	a.Header.Set("Concurrency-Limit-Limit", strconv.Itoa(s.atOnce))
-	a.Header.Set("Concurrency-Limit-Remaining", strconv.Itoa(s.atOnce-flying))
+	a.Header.Set("Concurrency-Limit-Remaining", strconv.Itoa(max(s.atOnce-flying-o.Flying, 0)))
+	if o.Reset > 0 {
+		a.Header.Set("Ratelimit-Limit", "50000, 50000;w=60, 2250000;w=3600, 27000000;w=86400")
+		a.Header.Set("Ratelimit-Remaining", strconv.Itoa(o.Left))
+		a.Header.Set("Ratelimit-Reset", strconv.Itoa(int(o.Reset.Seconds())))
+	}
 	return a
 }
 

@@ -18,7 +18,12 @@ type Subscription struct {
 	Start     string           `json:"start"`
 	Charges   []map[string]any `json:"-"`
 	CreatedAt time.Time        `json:"created_at"`
+
+	plan string // the id of the rate plan of charges that name none
 }
+
+// inPlan is where a charge keeps the id of its rate plan.
+const inPlan = "_plan"
 
 // NewSubscription is what a subscription is made with by hand. Charges are as GET answers them.
 type NewSubscription struct {
@@ -39,22 +44,49 @@ func (s *Sim) Subscribe(in NewSubscription) (Subscription, error) {
 	}
 	now := s.Clock.Now().UTC()
 	sub := &Subscription{
-		ID: newID(), Number: in.Number, AccountID: a.ID, Version: 1, Status: cmp.Or(in.Status, "Active"), Start: cmp.Or(in.Start, now.Format(time.DateOnly)), CreatedAt: now,
+		ID: newID(), Number: in.Number, AccountID: a.ID, Version: 1, Status: cmp.Or(in.Status, "Active"), Start: cmp.Or(in.Start, now.Format(time.DateOnly)), CreatedAt: now, plan: newID(),
 	}
 	if sub.Number == "" {
 		sub.Number = s.number("A-S")
 	}
 	for _, c := range in.Charges {
-		c = maps.Clone(c)
-		c["id"], c["number"] = newID(), s.number("C-")
-		c["originalChargeId"] = c["id"]
-		if c["currency"] == nil {
-			c["currency"] = a.Currency
-		}
-		sub.Charges = append(sub.Charges, c)
+		sub.Charges = append(sub.Charges, s.charge(c, a))
 	}
 	s.add(sub, a)
 	return *sub, nil
+}
+
+// charge is one of an account's subscription as it is made. s.mu is held.
+func (s *Sim) charge(c map[string]any, a *Account) map[string]any {
+	c = maps.Clone(c)
+	c["id"], c["number"] = newID(), s.number("C-")
+	c["originalChargeId"] = c["id"]
+	if c["currency"] == nil {
+		c["currency"] = a.Currency
+	}
+	return c
+}
+
+// plans are the rate plans as GET answers them.
+func (x *Subscription) plans() []any {
+	ids, by := []string{x.plan}, map[string][]any{x.plan: {}}
+	for _, c := range x.Charges {
+		id, _ := c[inPlan].(string)
+		if id = cmp.Or(id, x.plan); by[id] == nil {
+			ids = append(ids, id)
+		}
+		c = maps.Clone(c)
+		delete(c, inPlan)
+		by[id] = append(by[id], c)
+	}
+	if len(ids) > 1 && len(by[x.plan]) == 0 {
+		ids = ids[1:]
+	}
+	out := []any{}
+	for _, id := range ids {
+		out = append(out, map[string]any{"id": id, "productName": "Product", "productRatePlanId": newID(), "ratePlanName": "Plan", "ratePlanCharges": by[id]})
+	}
+	return out
 }
 
 // Amend changes a subscription, which makes a version of another id.
@@ -65,15 +97,25 @@ func (s *Sim) Amend(number string, change func(*Subscription)) error {
 	if old == nil {
 		return fmt.Errorf("no subscription %q", number)
 	}
+	sub := s.next(old)
+	change(sub)
+	return s.addTo(sub)
+}
+
+// next is a version that comes after another, and is not there yet. s.mu is held.
+func (s *Sim) next(old *Subscription) *Subscription {
 	sub := *old
 	sub.ID, sub.Version, sub.CreatedAt = newID(), old.Version+1, s.Clock.Now().UTC()
-	change(&sub)
+	sub.Charges = slices.Clone(old.Charges)
+	return &sub
+}
+
+func (s *Sim) addTo(sub *Subscription) error {
 	a, err := s.account(sub.AccountID)
-	if err != nil {
-		return err
+	if err == nil {
+		s.add(sub, a)
 	}
-	s.add(&sub, a)
-	return nil
+	return err
 }
 
 // CancelSubscription cancels one.
@@ -101,16 +143,24 @@ func (s *Sim) latest(number string) *Subscription {
 	return nil
 }
 
+// key finds a version by its id, or the latest by the number. s.mu is held.
+func (s *Sim) key(key string) (*Subscription, error) {
+	for _, x := range s.subs {
+		if x.ID == key {
+			return x, nil
+		}
+	}
+	if x := s.latest(key); x != nil {
+		return x, nil
+	}
+	return nil, refuse(404, notThere, "Cannot find entity by key: '%s'.", key)
+}
+
 func subscriptions(s *Sim) {
 	s.handle("GET", "/v1/subscriptions/{}", func(c *call) (any, error) {
-		sub := c.sim.latest(c.id)
-		for _, x := range c.sim.subs {
-			if x.ID == c.id {
-				sub = x
-			}
-		}
-		if sub == nil {
-			return nil, refuse(404, notThere, "Cannot find entity by key: '%s'.", c.id)
+		sub, err := c.sim.key(c.id)
+		if err != nil {
+			return nil, err
 		}
 		a, err := c.sim.account(sub.AccountID)
 		if err != nil {
@@ -119,7 +169,10 @@ func subscriptions(s *Sim) {
 		return map[string]any{
 			"success": true, "id": sub.ID, "subscriptionNumber": sub.Number, "accountId": a.ID, "accountNumber": a.Number, "accountName": a.Name, "version": sub.Version,
 			"status": sub.Status, "termType": "EVERGREEN", "subscriptionStartDate": sub.Start, "subscriptionEndDate": nil, "currency": a.Currency, "isLatestVersion": c.sim.latest(sub.Number) == sub,
-			"ratePlans": []any{map[string]any{"id": newID(), "productName": "Product", "productRatePlanId": newID(), "ratePlanName": "Plan", "ratePlanCharges": sub.Charges}},
+			"ratePlans": sub.plans(),
 		}, nil
 	})
+	s.handle("POST", "/v1/subscriptions", (*call).subscribe)
+	s.handle("PUT", "/v1/subscriptions/{}", (*call).amend)
+	s.handle("PUT", "/v1/subscriptions/{}/cancel", (*call).cancel)
 }

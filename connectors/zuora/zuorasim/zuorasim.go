@@ -25,8 +25,11 @@ type Sim struct {
 	entities []string
 	life     time.Duration
 
+	bearers sync.Map // access tokens of callouts, by provider
+
 	mu      sync.Mutex // guards all that follows
 	flying  int
+	others  Others
 	clients map[string]string // secret by id
 	tokens  map[string]time.Time
 	asked   int // for tokens
@@ -42,6 +45,20 @@ type Sim struct {
 	events   []*EventTrigger
 	notes    []*Notification
 	cursors  map[string][]map[string]any // what queryMore goes on with
+}
+
+// Others are a tenant's other programs: what they leave of its limits is told with every answer.
+type Others struct {
+	Left   int           // calls until the window ends
+	Reset  time.Duration // when that is; zero: nothing is told of the window
+	Flying int           // calls in flight
+}
+
+// Others sets what the tenant's other programs do.
+func (s *Sim) Others(o Others) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.others = o
 }
 
 // Option sets up a Sim.
