@@ -19,6 +19,8 @@ var Places = []Place{
 	{"connections", "webhook_token", liveConnections},
 	{"connections", "webhook_secrets", liveConnections},
 	{"access_tokens", "token", "access_tokens b"},
+	{"authorizations", "form", "(SELECT * FROM authorizations WHERE expires_at > now()) b"},
+	{"step_outputs", "box", "(SELECT * FROM step_outputs LIMIT 1000) b"},
 	{"effects", "request", "effects b JOIN (SELECT org_id, id FROM runs WHERE ended_at IS NULL LIMIT 1000) r ON (b.org_id, b.run_id) = (r.org_id, r.id)"},
 }
 

@@ -90,6 +90,14 @@ func GetConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, er
 	return c, found(err)
 }
 
+// WorkingConnection is one of the connections of a vendor account that works, the oldest; ErrNotFound when none does.
+func WorkingConnection(ctx context.Context, idb bun.IDB, org, account ID) (Connection, error) {
+	var c Connection
+	err := idb.NewSelect().Model(&c).Relation("VendorAccount").
+		Where("c.org_id = ? AND c.vendor_account_id = ? AND c.state = 'ACTIVE' AND c.deleted_at IS NULL", org, account).OrderExpr("c.id").Limit(1).Scan(ctx)
+	return c, found(err)
+}
+
 // AnyConnection reads a connection with its vendor account, deleted or not.
 func AnyConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, error) {
 	var c Connection
@@ -97,25 +105,43 @@ func AnyConnection(ctx context.Context, idb bun.IDB, org, id ID) (Connection, er
 	return c, found(err)
 }
 
-var openedConnections = `SELECT c.*, a.external_id AS account_external_id, a.mode AS account_mode, a.name AS account_name, a.created_at AS account_created_at
-	FROM ` + givenKeys.as("x", 1) + ` JOIN connections c ON c.org_id = x.org_id AND c.id = x.id JOIN vendor_accounts a ON a.org_id = c.org_id AND a.id = c.vendor_account_id`
+// opened are connections with their vendor accounts, the FROM clause to come.
+const opened = `SELECT c.*, a.external_id AS account_external_id, a.mode AS account_mode, a.name AS account_name, a.created_at AS account_created_at `
+
+type openedRow struct {
+	Connection
+	AccountExternalID, AccountMode, AccountName string
+	AccountCreatedAt                            time.Time
+}
+
+func (r openedRow) connection() Connection {
+	r.VendorAccount = &VendorAccount{
+		OrgID: r.OrgID, ID: r.VendorAccountID, App: r.App, ExternalID: r.AccountExternalID, Mode: r.AccountMode, Name: r.AccountName, CreatedAt: r.AccountCreatedAt,
+	}
+	return r.Connection
+}
+
+var openedConnections = opened + `FROM ` + givenKeys.as("x", 1) + ` JOIN connections c ON c.org_id = x.org_id AND c.id = x.id JOIN vendor_accounts a ON a.org_id = c.org_id AND a.id = c.vendor_account_id`
 
 // OpenedConnections reads connections with their vendor accounts, deleted ones too.
 func OpenedConnections(ctx context.Context, tx Tx, keys ...Key) (map[Key]Connection, error) {
-	type row struct {
-		Connection
-		AccountExternalID, AccountMode, AccountName string
-		AccountCreatedAt                            time.Time
-	}
-	rows, err := manyIn[row](ctx, tx, openedConnections, givenKeys.arrays(keys)...)
+	rows, err := manyIn[openedRow](ctx, tx, openedConnections, givenKeys.arrays(keys)...)
 	out := make(map[Key]Connection, len(rows))
 	for _, r := range rows {
-		r.VendorAccount = &VendorAccount{
-			OrgID: r.OrgID, ID: r.VendorAccountID, App: r.App, ExternalID: r.AccountExternalID, Mode: r.AccountMode, Name: r.AccountName, CreatedAt: r.AccountCreatedAt,
-		}
-		out[Key{r.OrgID, r.ID}] = r.Connection
+		out[Key{r.OrgID, r.ID}] = r.connection()
 	}
 	return out, err
+}
+
+// ConnectionsByWebhook finds the connections whose webhook URLs hold tokens of these hashes, in any organization, by hash.
+func ConnectionsByWebhook(ctx context.Context, d *DB, hashes [][]byte) (map[string]Connection, error) {
+	rows, err := many[openedRow](ctx, d.Keyed, opened+`FROM connections c JOIN vendor_accounts a ON a.org_id = c.org_id AND a.id = c.vendor_account_id
+		WHERE c.webhook_token_hash = ANY($1) AND c.deleted_at IS NULL`, hashes)
+	byHash := make(map[string]Connection, len(rows))
+	for _, r := range rows {
+		byHash[string(r.WebhookTokenHash)] = r.connection()
+	}
+	return byHash, err
 }
 
 // ClaimVendorAccount answers the row of an account, made if need be.
@@ -175,6 +201,11 @@ func AwaitReauth(ctx context.Context, idb bun.IDB, c Connection, refused bool, w
 func AddConnection(ctx context.Context, idb bun.IDB, c *Connection) error {
 	_, err := idb.NewInsert().Model(c).Returning("created_at, updated_at").Exec(ctx)
 	return err
+}
+
+// ConnectionNamed tells whether a connection that is there has a name.
+func ConnectionNamed(ctx context.Context, idb bun.IDB, org ID, name string) (bool, error) {
+	return idb.NewSelect().Model((*Connection)(nil)).Where("c.org_id = ? AND lower(c.name) = lower(?) AND c.deleted_at IS NULL", org, name).Exists(ctx)
 }
 
 // SaveConnection writes what a user may change of a connection, and what a test of it found; with secret, its pasted

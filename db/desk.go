@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -18,7 +19,7 @@ var ErrFull = errors.New("too much is waiting")
 // is a goroutine that ends when the line does.
 type Desk[T, A any] struct {
 	Clerks int         // transactions at once; 1 unless given
-	Most   int         // in one transaction; 32 unless given
+	Most   int         // in one transaction; 64 unless given
 	Size   func(T) int // what Batch and Line bound; nil: nothing
 	Batch  int         // size of one transaction, but for a single one that is larger
 	Line   int         // size of what waits; what comes beyond it is refused
@@ -93,6 +94,7 @@ func (d *Desk[T, A]) leave(v *visitor[T, A]) bool {
 
 func (d *Desk[T, A]) work(ctx context.Context, serve func(context.Context, []T) []A) {
 	for {
+		runtime.Gosched() // those who can come at once get in line
 		batch := d.next()
 		if batch == nil {
 			return
@@ -112,7 +114,7 @@ func (d *Desk[T, A]) next() []*visitor[T, A] {
 	}
 	slices.SortStableFunc(d.line, func(a, b *visitor[T, A]) int { return cmp.Compare(a.turn, b.turn) })
 	n, size := 0, 0
-	for n < len(d.line) && n < cmp.Or(d.Most, 32) && (n == 0 || d.Batch == 0 || size+d.line[n].size <= d.Batch) {
+	for n < len(d.line) && n < cmp.Or(d.Most, 64) && (n == 0 || d.Batch == 0 || size+d.line[n].size <= d.Batch) {
 		size += d.line[n].size
 		n++
 	}

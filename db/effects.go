@@ -41,19 +41,20 @@ type Effect struct {
 type Attempt struct {
 	bun.BaseModel `bun:"attempts,alias:a"`
 
-	OrgID     ID `bun:",pk"`
-	ID        ID `bun:",pk"`
-	RunID     ID
-	Step      string
-	EffectID  ID `bun:",nullzero"`
-	Method    string
-	Path      string
-	Status    int    // HTTP; zero when no answer came
-	ErrorKind string `bun:",nullzero"`
-	Error     string
-	RequestID string // the vendor's
-	At        time.Time
-	TookUS    int64 `bun:"took_us"` // microseconds
+	OrgID        ID `bun:",pk"`
+	ID           ID `bun:",pk"`
+	RunID        ID
+	Step         string
+	EffectID     ID `bun:",nullzero"`
+	ConnectionID ID `bun:",nullzero"` // that it was made through; none of calls that were made before this was kept
+	Method       string
+	Path         string
+	Status       int    // HTTP; zero when no answer came
+	ErrorKind    string `bun:",nullzero"`
+	Error        string
+	RequestID    string // the vendor's
+	At           time.Time
+	TookUS       int64 `bun:"took_us"` // microseconds
 }
 
 // GetEffect reads an effect.
@@ -61,6 +62,11 @@ func GetEffect(ctx context.Context, idb bun.IDB, org, id ID) (Effect, error) {
 	var e Effect
 	err := idb.NewSelect().Model(&e).Where("org_id = ? AND id = ?", org, id).Scan(ctx)
 	return e, found(err)
+}
+
+// LockEffect reads an effect for the caller alone, until its transaction ends. Its run must be locked before.
+func LockEffect(ctx context.Context, tx Tx, org, id ID) (Effect, error) {
+	return in[Effect](ctx, tx, "SELECT * FROM effects WHERE org_id = $1 AND id = $2 FOR UPDATE", org, id)
 }
 
 // RunEffects are a run's effects that still count, oldest first. Of a run over many records those about the records are left
@@ -136,6 +142,13 @@ func WritesOn(ctx context.Context, tx Tx, lately time.Duration, most int, mappin
 	return out, err
 }
 
+// Making finds a CREATE of another run that was sent before this one began, and of which nobody knows yet what it made;
+// ErrNotFound when there is none.
+func Making(ctx context.Context, d *DB, r Run, account ID, entity string) (Effect, error) {
+	return one[Effect](ctx, d.Pool, `SELECT * FROM effects WHERE org_id = $1 AND state IN ('SENT', 'UNKNOWN') AND vendor_account_id = $2 AND entity = $3 AND kind = 'CREATE'
+		AND run_id <> $4 AND sent_at <= $5 ORDER BY id LIMIT 1`, r.OrgID, account, entity, r.ID, r.CreatedAt)
+}
+
 // EffectIn tells whether the run has an effect in one of these states.
 func EffectIn(ctx context.Context, idb bun.IDB, org, run ID, states ...string) (bool, error) {
 	return idb.NewSelect().Model((*Effect)(nil)).Where("org_id = ? AND run_id = ? AND state IN (?)", org, run, bun.List(states)).Exists(ctx)
@@ -167,11 +180,14 @@ func Now(ctx context.Context, idb bun.IDB) (time.Time, error) {
 	return now, err
 }
 
-// GiveUpEffects ends what a run had planned and surely not done, and what no person has settled, and releases their slots.
-func GiveUpEffects(ctx context.Context, idb bun.IDB, org, run ID) error {
-	_, err := idb.NewRaw(`WITH given_up AS (
+// GiveUpEffects ends what a run had planned and surely not done, and what no person has settled, and releases their slots. It
+// answers the mappings that those were about.
+func GiveUpEffects(ctx context.Context, idb bun.IDB, org, run ID) ([]ID, error) {
+	var about []ID
+	err := idb.NewRaw(`WITH given_up AS (
 			UPDATE effects SET state = 'GIVEN_UP', request = NULL, updated_at = now()
-			WHERE org_id = ?0 AND run_id = ?1 AND state IN ('PLANNED', 'ABSENT', 'CONFLICT') RETURNING id)
-		DELETE FROM mapping_slots WHERE org_id = ?0 AND external_id IS NULL AND effect_id IN (SELECT id FROM given_up)`, org, run).Exec(ctx)
-	return err
+			WHERE org_id = ?0 AND run_id = ?1 AND state IN ('PLANNED', 'ABSENT', 'CONFLICT') RETURNING id, mapping_id),
+		released AS (DELETE FROM mapping_slots WHERE org_id = ?0 AND external_id IS NULL AND effect_id IN (SELECT id FROM given_up))
+		SELECT DISTINCT mapping_id FROM given_up WHERE mapping_id IS NOT NULL`, org, run).Scan(ctx, &about)
+	return about, err
 }

@@ -32,6 +32,7 @@ type Event struct {
 	Error        string
 	DueAt        time.Time `bun:",nullzero"`
 	ReleasedAt   time.Time `bun:",nullzero"` // by a person, after it was held
+	ReheardAt    time.Time `bun:",nullzero"` // when it was dispatched again, for links that had not heard it
 }
 
 // EventOutcome says what became of an event at one link.
@@ -100,19 +101,19 @@ func EventsDispatched(ctx context.Context, tx Tx, events ...Event) error {
 // ReleaseEvent lets an event that was held go: it is to be dispatched again. ErrNotFound when no link holds it.
 func ReleaseEvent(ctx context.Context, tx Tx, org, id ID) error {
 	_, err := in[Event](ctx, tx, `UPDATE events SET released_at = now(), dispatched_at = NULL, due_at = now() + interval '10 seconds'
-		WHERE org_id = $1 AND id = $2 AND dispatched_at IS NOT NULL
+		WHERE org_id = $1 AND id = $2 AND (dispatched_at IS NOT NULL OR released_at IS NULL)
 			AND EXISTS (SELECT FROM event_outcomes WHERE org_id = $1 AND event_id = $2 AND outcome = 'HELD') RETURNING *`, org, id)
 	return err
 }
 
-// HeldBy are the links that hold an event.
-func HeldBy(ctx context.Context, tx Tx, org, event ID) ([]ID, error) {
-	held, err := manyIn[EventOutcome](ctx, tx, "SELECT flow_link_id FROM event_outcomes WHERE org_id = $1 AND event_id = $2 AND outcome = 'HELD'", org, event)
-	ids := make([]ID, len(held))
-	for i, o := range held {
-		ids[i] = o.FlowLinkID
+// OutcomesAt is what became of an event so far, by link.
+func OutcomesAt(ctx context.Context, tx Tx, org, event ID) (map[ID]string, error) {
+	rows, err := manyIn[EventOutcome](ctx, tx, "SELECT flow_link_id, outcome FROM event_outcomes WHERE org_id = $1 AND event_id = $2", org, event)
+	out := make(map[ID]string, len(rows))
+	for _, o := range rows {
+		out[o.FlowLinkID] = o.Outcome
 	}
-	return ids, err
+	return out, err
 }
 
 // EventUnreadable notes that an event's body is not what its app sends. It stays stored.

@@ -20,6 +20,11 @@ type Flow struct {
 	Name        string
 	Description string
 	CreatedAt   time.Time `bun:",nullzero,default:now()"`
+
+	Draft         json.RawMessage `bun:",nullzero"` // none of a shipped flow
+	DraftRevision int64           // grows with each change of the draft
+	DraftedAt     time.Time       `bun:",nullzero"`
+	DeletedAt     time.Time       `bun:",nullzero"`
 }
 
 // FlowVersion is one published definition. It never changes.
@@ -56,6 +61,9 @@ type FlowLink struct {
 	DeletedAt           time.Time `bun:",nullzero"`
 	NextRunAt           time.Time `bun:",nullzero"` // by its schedule
 	ScheduleDueAt       time.Time `bun:",nullzero"` // when the sweeper looks at that
+	PinnedVersionID     ID        `bun:",nullzero"` // none: it follows the newest
+	Filter              string    // an expression that an event must satisfy; empty: any does
+	Redact              []string  `bun:"type:text[],array"` // fields that the history of runs hides
 }
 
 // FlowLinkStep says which connection a step uses.
@@ -68,10 +76,10 @@ type FlowLinkStep struct {
 	ConnectionID ID
 }
 
-// GetFlow reads a flow.
+// GetFlow reads a flow; a deleted one is not found.
 func GetFlow(ctx context.Context, idb bun.IDB, org, id ID) (Flow, error) {
 	var f Flow
-	err := idb.NewSelect().Model(&f).Where("org_id = ? AND id = ?", org, id).Scan(ctx)
+	err := idb.NewSelect().Model(&f).Where("org_id = ? AND id = ? AND deleted_at IS NULL", org, id).Scan(ctx)
 	return f, found(err)
 }
 
@@ -106,7 +114,7 @@ func GetFlowVersion(ctx context.Context, idb bun.IDB, org, id ID) (FlowVersion, 
 // BoundLink is a link with what its runs need.
 type BoundLink struct {
 	FlowLink
-	VersionID   ID            // the flow's newest
+	VersionID   ID            // the flow's newest, or the one that it is pinned to
 	Connections map[string]ID // by step
 }
 
@@ -123,7 +131,7 @@ var (
 			(SELECT jsonb_object_agg(s.step, s.connection_id) FROM flow_link_steps s WHERE s.org_id = l.org_id AND s.flow_link_id = l.id) AS connections
 		FROM ` + givenListeners.as("x", 1) + ` JOIN flow_links l ON l.org_id = x.org_id AND l.trigger_connection_id = x.connection_id AND l.trigger = x.trigger AND l.deleted_at IS NULL
 			AND CASE WHEN x.flow_link_id IS NULL THEN l.enabled ELSE l.id = x.flow_link_id END
-		CROSS JOIN LATERAL (SELECT id FROM flow_versions v WHERE v.org_id = l.org_id AND v.flow_id = l.flow_id ORDER BY number DESC LIMIT 1) v
+		CROSS JOIN LATERAL (SELECT coalesce(l.pinned_version_id, (SELECT id FROM flow_versions v WHERE v.org_id = l.org_id AND v.flow_id = l.flow_id ORDER BY number DESC LIMIT 1)) AS id) v
 		ORDER BY l.id`
 )
 

@@ -64,9 +64,10 @@ func ConnectionsByApp(ctx context.Context, idb bun.IDB, org ID, apps []string, w
 	})
 }
 
-// FlowsPage lists flows.
+// FlowsPage lists the flows that are there.
 func FlowsPage(ctx context.Context, idb bun.IDB, org ID, f FlowFilter, w Window) ([]Flow, error) {
 	return page[Flow](ctx, idb, org, w, func(q *conditions) {
+		q.text.WriteString(" AND f.deleted_at IS NULL")
 		equal(q, "f.kind", f.Kind)
 		equal(q, "f.direction", f.Direction)
 	})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -70,6 +71,7 @@ func crowded(t *testing.T) (*db.DB, *spoken, db.ID) {
 		row("event_outcomes", "event_id, flow_link_id, outcome", one(4, "n")+", "+one(3, "n % 100")+", 'RUN'", 20000)
 		row("mappings", "id, entity, parent_id", one(5, "n")+", 'e' || n % 20, CASE WHEN n % 3 = 0 THEN "+one(5, "n % 300")+" END", 20000)
 		row("mapping_slots", "mapping_id, vendor_account_id, entity, external_id, effect_id", one(5, "n")+", "+one(7, "n % 20")+", 'e', 'x' || n, "+one(8, "n"), 20000)
+		row("replays", "id, filter, matched, finished_at", "gen_random_uuid(), '{}', 1, now()", 2000)
 		row("vendor_accounts", "id, app, external_id, mode", one(7, "n")+", 'app' || n % 20, 'a' || n, 'test'", 500)
 		row("runs", "id, flow_id, flow_version_id, flow_link_id, connection_id, event_id, event_at, source, business_key, lane, entity, record_id, vendor_at, mapping_id, state, ended_at",
 			one(6, "n")+", "+one(2, "n % 50")+", gen_random_uuid(), "+one(3, "n % 100")+", "+one(1, "n % 50")+", "+one(4, "n")+
@@ -78,7 +80,7 @@ func crowded(t *testing.T) (*db.DB, *spoken, db.ID) {
 		row("effects", "id, vendor_account_id, connection_id, run_id, mapping_id, kind, key, state, entity",
 			one(8, "n")+", "+one(7, "n % 50")+", "+one(1, "n % 50")+", "+one(6, "n")+", "+one(5, "n % 500")+", 'SET', 'k' || n, CASE WHEN n % 100 = 0 THEN 'CONFLICT' ELSE 'CONFIRMED' END, 'e'", 20000)
 		row("attempts", "id, run_id, step, effect_id, method, path, status, at, took_us", "gen_random_uuid(), "+one(6, "n")+", 's', "+one(8, "n")+", 'GET', '/', 200, now(), 1", 20000)
-		row("run_items", "id, run_id, step, entity, key, state", "gen_random_uuid(), "+one(6, "n % 20 + 1")+", 's', 'e', 'k' || n, CASE WHEN n % 50 = 0 THEN 'FAILED' ELSE 'POSSIBLE_DUPLICATE' END", 20000)
+		row("run_items", "id, run_id, step, entity, key, state", "gen_random_uuid(), "+one(6, "n % 20 + 1")+", 's', 'e', 'k' || n, CASE WHEN n % 50 = 0 THEN 'FAILED' WHEN n % 7 = 0 THEN 'POSSIBLE_DUPLICATE' ELSE 'PENDING' END", 20000)
 		row("api_tokens", "id, name, hash, hint, scopes", "gen_random_uuid(), 't', decode(md5('"+org.String()+"t' || n), 'hex'), '', '{READ}'", 5000)
 		row("audit_log", "id, token_id, actor, field, object_id, outcome", "gen_random_uuid(), "+one(9, "n % 50")+", 'a', 'field' || n % 30, CASE WHEN n % 3 > 0 THEN 'object' || n % 500 END, 'DONE'", 20000)
 		row("event_bodies", "event_id, at, body", one(4, "n")+", now(), ''", 20000)
@@ -214,6 +216,40 @@ func TestPlans(t *testing.T) {
 			_, err := db.AuditPage(ctx, d, org, db.AuditFilter{Object: "object7"}, w)
 			return err
 		}},
+		{"attention", sorts, func(w db.Window) error {
+			_, err := db.AttentionPage(ctx, d, org, "", []string{"app7", "app8"}, w)
+			return err
+		}},
+		{"attention of a kind", sorts, func(w db.Window) error {
+			_, err := db.AttentionPage(ctx, d, org, db.AttentionConflict, []string{}, w)
+			return err
+		}},
+		{"how much attention", sorts, func(db.Window) error { _, err := db.CountAttention(ctx, d, org, []string{"app7"}); return err }},
+		{"records of an id", sorts, func(db.Window) error {
+			_, err := db.SlotsByID(ctx, d, org, "x7", "", "", db.ID{}, 10)
+			return err
+		}},
+		{"what was done to objects", sorts, func(db.Window) error {
+			_, err := db.AuditsAbout(ctx, d, org, []string{"object7", "object8"}, 200)
+			return err
+		}},
+		{"replays by id", sorts, func(db.Window) error { _, err := db.ReplaysOf(ctx, d, org, few(run)); return err }},
+		{"runs to replay", sorts, func(db.Window) error {
+			return d.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+				f := db.ReplayFilter{RunFilter: db.RunFilter{Link: link}}
+				if _, err := db.CountReplayable(ctx, tx, org, f, time.Now()); err != nil {
+					return err
+				}
+				_, err := db.Replayable(ctx, tx, db.Replay{OrgID: org, CreatedAt: time.Now()}, f, 50)
+				return err
+			})
+		}},
+		{"what hangs on a mapping", sorts, func(db.Window) error {
+			return d.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+				_, err := db.HangingOn(ctx, tx, org, mapping)
+				return err
+			})
+		}},
 		{"tokens", false, func(w db.Window) error { _, err := db.TokensPage(ctx, d, org, w); return err }},
 
 		{"runs by id", sorts, func(db.Window) error { _, err := db.RunsOf(ctx, d, org, few(run)); return err }},
@@ -339,7 +375,7 @@ func TestTenantsNeverMeet(t *testing.T) {
 		}
 	}
 	// What is unique is so within an organization, but for what is looked for before it is known whose it is.
-	across := []string{"api_tokens_hash_key", "connections_webhook_token_hash_key", "changes_pos"}
+	across := []string{"api_tokens_hash_key", "authorizations_state_hash_key", "connections_webhook_token_hash_key", "changes_pos"}
 	var unique []string
 	if err := d.NewRaw(`SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid JOIN pg_namespace s ON s.oid = i.relnamespace
 		WHERE s.nspname = 'public' `+migrations+` AND x.indisunique AND NOT EXISTS (SELECT FROM pg_attribute a

@@ -42,6 +42,7 @@ type Slot struct {
 	EventID         ID        `bun:",nullzero"`
 	RunID           ID        `bun:",nullzero"`
 	Step            string    `bun:",nullzero"`
+	EnteredBy       string    `bun:",nullzero"` // the person who said so
 	ClaimedAt       time.Time `bun:",nullzero,default:now()"`
 	FilledAt        time.Time `bun:",nullzero"`
 }
@@ -158,14 +159,8 @@ func JoinMapping(ctx context.Context, tx Tx, org, account ID, entity, id string,
 		return false, err
 	}
 	left := alone.MappingID
-	for _, sql := range []string{
-		"UPDATE runs SET mapping_id = $3 WHERE org_id = $1 AND mapping_id = $2",
-		"UPDATE effects SET mapping_id = $3 WHERE org_id = $1 AND mapping_id = $2",
-		"UPDATE mappings SET parent_id = NULLIF($3::uuid, id) WHERE org_id = $1 AND parent_id = $2",
-	} {
-		if err := run(ctx, tx, sql, org, left, into); err != nil {
-			return false, err
-		}
+	if err := MoveHanging(ctx, tx, org, left, into); err != nil {
+		return false, err
 	}
 	if err := run(ctx, tx, "DELETE FROM mappings WHERE org_id = $1 AND id = $2", org, left); err != nil {
 		return false, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,21 +19,26 @@ import (
 
 const (
 	defaultMaxConns = 16              // of a process; River's listener and our feed's come on top
+	mostKeyed       = 10              // of them in the pool of keyed work, again at most that many
 	pingTimeout     = 5 * time.Second // a database that does not answer by then is named as such
 )
 
-// DB is one pool seen two ways: by bun for our rows, by pgx for River.
+// DB is a pool seen two ways, by bun for our rows and by pgx for prepared statements, and a second one for keyed work.
 type DB struct {
 	*bun.DB
 	Pool *pgxpool.Pool
+	// Keyed is for statements that are always the same and find their rows by keys: River's, and those of InShared. They are
+	// planned once per connection, for tables of any size; and nobody waits for long for a lock that only one of them wants.
+	Keyed *pgxpool.Pool
 
+	shared  *bun.DB // over Keyed
 	changes announcer
 }
 
 // Option changes how Open connects.
 type Option func(*pgxpool.Config)
 
-// MaxConns limits the pool to n connections. The default is 16.
+// MaxConns limits each pool to n connections. The default is 16, and 10 for keyed work.
 func MaxConns(n int) Option {
 	return func(c *pgxpool.Config) { c.MaxConns = int32(n) }
 }
@@ -53,6 +59,7 @@ func Open(ctx context.Context, address string, opts ...Option) (*DB, error) {
 	cfg.ConnConfig.RuntimeParams["application_name"] = "tieline"
 	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	cfg.ConnConfig.RuntimeParams["standard_conforming_strings"] = "on" // what bun's quoting counts on, whatever the server's default
+	cfg.ConnConfig.RuntimeParams["jit"] = "off"                        // our statements are short: compiling them takes longer than running them
 	// bun prints values into the SQL, so each of its statements would become a prepared one and push others out.
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.AfterConnect = readTimesInUTC
@@ -63,21 +70,40 @@ func Open(ctx context.Context, address string, opts ...Option) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
+	keyed, err := pgxpool.NewWithConfig(ctx, keyedWork(cfg))
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
 	pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	if err := pool.Ping(pingCtx); err != nil {
 		pool.Close()
+		keyed.Close()
 		return nil, fmt.Errorf("the database %s does not answer: %w", where(cfg.ConnConfig), err)
 	}
-	// A column that a newer version added must not stop an older process during an upgrade.
-	return &DB{DB: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New(), bun.WithDiscardUnknownColumns()), Pool: pool, changes: announcer{pool: pool}}, nil
+	return &DB{DB: bunOver(pool), Pool: pool, Keyed: keyed, shared: bunOver(keyed), changes: announcer{pool: keyed}}, nil
 }
 
-// Close announces what was committed, waits for borrowed connections and closes the pool. Stop River and listeners first.
+func keyedWork(c *pgxpool.Config) *pgxpool.Config {
+	c = c.Copy()
+	c.MaxConns = min(c.MaxConns, mostKeyed)
+	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	maps.Copy(c.ConnConfig.RuntimeParams, map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "lock_timeout": "2s"})
+	return c
+}
+
+// bunOver is a pool as bun sees it. A column that a newer version added must not stop an older process during an upgrade.
+func bunOver(pool *pgxpool.Pool) *bun.DB {
+	return bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New(), bun.WithDiscardUnknownColumns())
+}
+
+// Close announces what was committed, waits for borrowed connections and closes the pools. Stop River and listeners first.
 func (d *DB) Close() error {
 	d.changes.close()
-	err := d.DB.Close()
+	err := errors.Join(d.DB.Close(), d.shared.Close())
 	d.Pool.Close()
+	d.Keyed.Close()
 	return err
 }
 

@@ -27,6 +27,7 @@ func PruneRuns(ctx context.Context, idb bun.IDB, org ID, before time.Time, limit
 		calls AS (DELETE FROM attempts WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
 		items AS (DELETE FROM run_items WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
 		known AS (DELETE FROM run_known WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
+		outputs AS (DELETE FROM step_outputs WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
 		done AS (DELETE FROM steps WHERE org_id = ?0 AND run_id IN (SELECT id FROM old)),
 		writes AS (
 			DELETE FROM effects e WHERE e.org_id = ?0 AND e.run_id IN (SELECT id FROM old) AND NOT (e.kind = 'CREATE' AND e.state = 'CONFIRMED')

@@ -31,6 +31,7 @@ type Run struct {
 	RecordName    string
 	VendorAt      time.Time
 	MappingID     ID `bun:",nullzero"`
+	Awaits        ID `bun:",nullzero"` // the mapping for which it waits, when it does: its own, or another's
 	State         string
 	WaitingReason string    `bun:",nullzero"`
 	WakeAt        time.Time `bun:",nullzero"` // what people see
@@ -70,6 +71,7 @@ type Step struct {
 	Tries           int
 	Input           json.RawMessage `bun:",nullzero"`
 	Output          json.RawMessage `bun:",nullzero"`
+	Redacted        bool            // input or output are not the whole
 	Reason          string
 	ErrorKind       string `bun:",nullzero"`
 	Error           string
@@ -201,7 +203,7 @@ func PromoteLane(ctx context.Context, tx Tx, org, link ID, lane string) (Run, er
 // WakeRuns queues runs that wait for one of these reasons, of a mapping or of a run.
 func WakeRuns(ctx context.Context, idb bun.IDB, where string, args ...any) ([]Run, error) {
 	var woken []Run
-	err := idb.NewRaw(`UPDATE runs SET state = 'QUEUED', waiting_reason = NULL, wake_at = NULL, version = version + 1, due_at = now() + interval '10 seconds'
+	err := idb.NewRaw(`UPDATE runs SET state = 'QUEUED', waiting_reason = NULL, wake_at = NULL, awaits = NULL, version = version + 1, due_at = now() + interval '10 seconds'
 		WHERE state = 'WAITING' AND (`+where+`) RETURNING *`, args...).Scan(ctx, &woken)
 	return woken, err
 }
@@ -301,6 +303,18 @@ func CancelSteps(ctx context.Context, idb bun.IDB, org, run ID) error {
 	_, err := idb.NewUpdate().Model((*Step)(nil)).Set("state = 'CANCELLED', reason = 'The run was cancelled.', waiting_reason = NULL, wake_at = NULL, reserved_at = NULL, reserved_account = NULL, ended_at = now()").
 		Where("org_id = ? AND run_id = ? AND state IN ('PENDING', 'RUNNING', 'WAITING')", org, run).Exec(ctx)
 	return err
+}
+
+// FailStep ends a step that has not ended. Call it with the run locked.
+func FailStep(ctx context.Context, tx Tx, org, of ID, key, kind, why string) error {
+	return run(ctx, tx, `UPDATE steps SET state = 'FAILED', error_kind = $4, error = $5, waiting_reason = NULL, wake_at = NULL, reserved_at = NULL, reserved_account = NULL, ended_at = now()
+		WHERE org_id = $1 AND run_id = $2 AND key = $3 AND state IN ('PENDING', 'RUNNING', 'WAITING')`, org, of, key, kind, why)
+}
+
+// RestartSteps makes all steps of a run pending again, as if none had begun.
+func RestartSteps(ctx context.Context, tx Tx, org, of ID) error {
+	return run(ctx, tx, `UPDATE steps SET state = 'PENDING', reason = '', tries = 0, output = NULL, redacted = false, error = '', error_kind = NULL, waiting_reason = NULL, wake_at = NULL,
+			reserved_at = NULL, reserved_account = NULL, started_at = NULL, ended_at = NULL WHERE org_id = $1 AND run_id = $2`, org, of)
 }
 
 // ReopenSteps makes the steps that failed or were cancelled pending again.

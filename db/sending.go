@@ -14,26 +14,29 @@ var (
 	givenClaims    = givenOf[Slot]("org_id", "mapping_id", "effect_id", "vendor_account_id", "entity", "role", "own_id", "event_id", "run_id", "step")
 )
 
-// The look at other slots is counted: a NOT EXISTS would be planned as a join with all of them while they are few.
+// The look at other slots is counted, and that at waiting runs is one for each mapping: while these are few, Postgres would
+// plan joins with all of them.
 var confirmEffects = fmt.Sprintf(`WITH done AS (
 		UPDATE effects e SET state = 'CONFIRMED', external_id = x.external_id, ref = x.ref, request = NULL, absent_at = NULL, error_kind = NULL, error = '', updated_at = now()
-		FROM %s WHERE e.org_id = x.org_id AND e.id = x.id),
+		FROM %s WHERE e.org_id = x.org_id AND e.id = x.id
+		RETURNING e.org_id, e.mapping_id, e.kind),
 	filled AS (
 		UPDATE mapping_slots s SET external_id = x.external_id, name = x.name, attributes = s.attributes || x.attributes, filled_at = coalesce(s.filled_at, now())
 		FROM %s
 		WHERE s.org_id = x.org_id AND s.effect_id = x.effect_id AND s.entity = x.entity AND s.role = x.role AND (s.external_id IS NULL OR s.external_id = x.external_id)
 			AND (SELECT count(*) FROM mapping_slots o WHERE o.org_id = x.org_id AND o.vendor_account_id = x.vendor_account_id AND o.entity = x.entity
 				AND o.external_id = x.external_id AND o.effect_id IS DISTINCT FROM x.effect_id) = 0
-		RETURNING s.org_id, s.mapping_id),
+		RETURNING s.mapping_id),
 	woken AS (
-		UPDATE runs r SET state = 'QUEUED', waiting_reason = NULL, wake_at = NULL, version = version + 1, due_at = now() + interval '10 seconds'
-		FROM (SELECT DISTINCT org_id, mapping_id FROM filled) f
-		WHERE r.org_id = f.org_id AND r.mapping_id = f.mapping_id AND r.state = 'WAITING' AND r.waiting_reason = 'DEPENDENCY' RETURNING r.*)
+		UPDATE runs r SET state = 'QUEUED', waiting_reason = NULL, wake_at = NULL, awaits = NULL, version = version + 1, due_at = now() + interval '10 seconds'
+		FROM (SELECT DISTINCT org_id, mapping_id FROM done WHERE kind <> 'SET') d
+			CROSS JOIN LATERAL (SELECT id FROM runs w WHERE w.org_id = d.org_id AND w.awaits = d.mapping_id OFFSET 0) w
+		WHERE r.org_id = d.org_id AND r.id = w.id AND r.awaits IS NOT DISTINCT FROM d.mapping_id AND r.state = 'WAITING' RETURNING r.*)
 	SELECT (SELECT count(*) FROM filled) AS filled, w.* FROM (SELECT) one LEFT JOIN woken w ON true`,
 	givenConfirmed.as("x", 1), givenFilled.as("x", 6))
 
 // ConfirmEffects writes that effects happened, and puts what they made into the slots they had claimed. It wakes runs that
-// wait for a slot of their mappings and answers them, queued. ErrConflict says that not every slot could be filled: it
+// wait for these mappings and answers them, queued. ErrConflict says that not every slot could be filled: it
 // holds another record, or the record is in another's; fill them one by one to learn which.
 func ConfirmEffects(ctx context.Context, tx Tx, effects []Effect, slots []Slot) ([]Run, error) {
 	type woken struct {

@@ -1,11 +1,11 @@
 package db
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/uptrace/bun"
 )
 
@@ -22,8 +22,8 @@ type Arrival struct {
 // CompareArrivals orders arrivals as everybody who stores several must have them, or two of them wait for each other.
 func CompareArrivals(a, b Arrival) int {
 	return cmp.Or(
-		cmp.Compare(a.OrgID.String(), b.OrgID.String()),
-		cmp.Compare(a.ConnectionID.String(), b.ConnectionID.String()),
+		bytes.Compare(a.OrgID[:], b.OrgID[:]),
+		bytes.Compare(a.ConnectionID[:], b.ConnectionID[:]),
 		cmp.Compare(a.DedupeKey, b.DedupeKey),
 	)
 }
@@ -58,63 +58,54 @@ const takeEvents = `WITH came AS MATERIALIZED (
 	asked AS (
 		UPDATE cursors cu SET asked_at = now(), due_at = least(cu.due_at, now()) FROM seen
 		WHERE $10 = 'WEBHOOK' AND coalesce(seen.before, '-infinity') < now() - interval '50 seconds'
-			AND cu.org_id = seen.org_id AND cu.connection_id = seen.id AND cu.due_at IS NOT NULL)
-	SELECT fresh.id, behind.n AS behind FROM fresh JOIN (
-		SELECT org_id, (SELECT count(*) FROM (SELECT FROM events e WHERE e.org_id = o.org_id AND e.due_at IS NOT NULL LIMIT 500) w) AS n
-		FROM (SELECT DISTINCT org_id FROM came) o) behind USING (org_id)`
+			AND cu.org_id = seen.org_id AND cu.connection_id = seen.id AND cu.due_at IS NOT NULL),
+	waiting AS MATERIALIZED (
+		SELECT org_id, (SELECT count(*) FROM (SELECT FROM events e WHERE e.org_id = o.org_id AND e.due_at IS NOT NULL LIMIT 100) w) AS n
+		FROM (SELECT DISTINCT org_id FROM came) o)
+	SELECT fresh.id, waiting.n AS behind FROM fresh JOIN waiting USING (org_id)`
 
 // Fresh is an event that was stored just now.
 type Fresh struct {
 	ID     ID
-	Behind int // how many events of its organization wait to be dispatched already, up to 500
+	Behind int // how many events of its organization wait to be dispatched already, up to 100
 }
 
 // TakeEvents stores what came in and was not there yet, and answers what it stored. That waits to be dispatched, but for
 // events from the baseline, which are known and no news. Give it sorted arrivals, each event once.
-func TakeEvents(ctx context.Context, tx Tx, source string, arrivals []Arrival) (fresh []Fresh, err error) {
-	orgs, ids, conns := make([]string, len(arrivals)), make([]string, len(arrivals)), make([]string, len(arrivals))
+func TakeEvents(ctx context.Context, tx Tx, source string, arrivals []Arrival) ([]Fresh, error) {
+	orgs, ids, conns := make([]ID, len(arrivals)), make([]ID, len(arrivals)), make([]ID, len(arrivals))
 	triggers, keys, types := make([]string, len(arrivals)), make([]string, len(arrivals)), make([]string, len(arrivals))
 	at, repeats, bodies := make([]time.Time, len(arrivals)), make([]int32, len(arrivals)), make([][]byte, len(arrivals))
 	for i, a := range arrivals {
-		orgs[i], ids[i], conns[i] = a.OrgID.String(), a.ID.String(), a.ConnectionID.String()
+		orgs[i], ids[i], conns[i] = a.OrgID, a.ID, a.ConnectionID
 		triggers[i], keys[i], types[i] = a.Trigger, a.DedupeKey, a.VendorType
 		at[i], repeats[i], bodies[i] = a.VendorAt, int32(a.Repeats), a.Body
 	}
-	err = tx.Pgx(func(p pgx.Tx) error {
-		fresh, err = many[Fresh](ctx, p, takeEvents, orgs, ids, conns, triggers, keys, types, at, repeats, bodies, source)
-		return err
-	})
-	return fresh, err
+	return manyIn[Fresh](ctx, tx, takeEvents, orgs, ids, conns, triggers, keys, types, at, repeats, bodies, source)
 }
 
 // CountRepeats adds to events that were there already how often they came again. Give it sorted arrivals.
 func CountRepeats(ctx context.Context, tx Tx, arrivals []Arrival) error {
-	orgs, conns, keys := make([]string, len(arrivals)), make([]string, len(arrivals)), make([]string, len(arrivals))
+	orgs, conns, keys := make([]ID, len(arrivals)), make([]ID, len(arrivals)), make([]string, len(arrivals))
 	times := make([]int32, len(arrivals))
 	for i, a := range arrivals {
-		orgs[i], conns[i], keys[i], times[i] = a.OrgID.String(), a.ConnectionID.String(), a.DedupeKey, int32(1+a.Repeats)
+		orgs[i], conns[i], keys[i], times[i] = a.OrgID, a.ConnectionID, a.DedupeKey, int32(1+a.Repeats)
 	}
-	return tx.Pgx(func(p pgx.Tx) error {
-		_, err := p.Exec(ctx, `UPDATE events e SET repeats = e.repeats + r.times
-			FROM (SELECT e.org_id, e.id, r.times
-				FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) WITH ORDINALITY AS r (org_id, connection_id, dedupe_key, times, n)
-				JOIN events e ON e.org_id = r.org_id AND e.connection_id = r.connection_id AND e.dedupe_key = r.dedupe_key
-				ORDER BY r.n FOR NO KEY UPDATE OF e) r
-			WHERE e.org_id = r.org_id AND e.id = r.id`, orgs, conns, keys, times)
-		return err
-	})
+	return run(ctx, tx, `UPDATE events e SET repeats = e.repeats + r.times
+		FROM (SELECT e.org_id, e.id, r.times
+			FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) WITH ORDINALITY AS r (org_id, connection_id, dedupe_key, times, n)
+			JOIN events e ON e.org_id = r.org_id AND e.connection_id = r.connection_id AND e.dedupe_key = r.dedupe_key
+			ORDER BY r.n FOR NO KEY UPDATE OF e) r
+		WHERE e.org_id = r.org_id AND e.id = r.id`, orgs, conns, keys, times)
 }
 
 // KnownEvents answers which of these dedupe keys a connection has events of.
 func KnownEvents(ctx context.Context, d *DB, org, connection ID, keys []string) (map[string]bool, error) {
-	rows, err := d.Pool.Query(ctx, "SELECT dedupe_key FROM events WHERE org_id = $1::uuid AND connection_id = $2::uuid AND dedupe_key = ANY($3::text[])",
-		org.String(), connection.String(), keys)
-	if err != nil {
-		return nil, err
+	rows, err := many[struct{ DedupeKey string }](ctx, d.Keyed, "SELECT dedupe_key FROM events WHERE org_id = $1 AND connection_id = $2 AND dedupe_key = ANY($3)", org, connection, keys)
+	known := make(map[string]bool, len(rows))
+	for _, r := range rows {
+		known[r.DedupeKey] = true
 	}
-	known := map[string]bool{}
-	var key string
-	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { known[key] = true; return nil })
 	return known, err
 }
 
@@ -123,18 +114,6 @@ func AnySince(ctx context.Context, d *DB, org, connection ID, keys []string, sin
 	answer, err := one[struct{ Some bool }](ctx, d.Pool, `SELECT EXISTS (SELECT FROM events
 		WHERE org_id = $1 AND connection_id = $2 AND dedupe_key = ANY($3::text[]) AND received_at > $4) AS some`, org, connection, keys, since)
 	return answer.Some, err
-}
-
-// ConnectionsByWebhook finds the connections whose webhook URLs hold tokens of these hashes, in any organization, by hash.
-func ConnectionsByWebhook(ctx context.Context, idb bun.IDB, hashes [][]byte) (map[string]Connection, error) {
-	var rows []Connection
-	err := idb.NewSelect().Model(&rows).ExcludeColumn("credentials", "permissions", "hints").Relation("VendorAccount").
-		Where("c.webhook_token_hash IN (?) AND c.deleted_at IS NULL", bun.List(hashes)).Scan(ctx)
-	byHash := make(map[string]Connection, len(rows))
-	for _, c := range rows {
-		byHash[string(c.WebhookTokenHash)] = c
-	}
-	return byHash, err
 }
 
 // CountIgnored counts deliveries that were taken and that nothing can be done about.

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/uptrace/bun/schema"
@@ -28,6 +29,9 @@ func (t Texts) json() []byte {
 // WithoutNUL replaces the one character of JSON that Postgres cannot keep, U+0000, by U+FFFD.
 func WithoutNUL(raw []byte) []byte {
 	const nul, instead = `\u0000`, `\ufffd`
+	if !bytes.Contains(raw, []byte(nul)) {
+		return raw
+	}
 	out := make([]byte, 0, len(raw))
 	for i := 0; i < len(raw); i++ {
 		switch {

@@ -25,7 +25,16 @@ func (d *DB) InTx(ctx context.Context, fn func(context.Context, Tx) error) error
 
 // InTxOpts is InTx with an isolation level or read-only.
 func (d *DB) InTxOpts(ctx context.Context, opts *sql.TxOptions, fn func(context.Context, Tx) error) error {
-	conn, err := d.Conn(ctx)
+	return d.in(ctx, d.DB, opts, fn)
+}
+
+// InShared is InTx for what several do at once, on Keyed: no more than a few statements, always the same.
+func (d *DB) InShared(ctx context.Context, fn func(context.Context, Tx) error) error {
+	return d.in(ctx, d.shared, nil, fn)
+}
+
+func (d *DB) in(ctx context.Context, pool *bun.DB, opts *sql.TxOptions, fn func(context.Context, Tx) error) error {
+	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -40,17 +49,6 @@ func (d *DB) InTxOpts(ctx context.Context, opts *sql.TxOptions, fn func(context.
 	return err
 }
 
-// InShared is InTx for what several do at once. All of its statements find their rows by keys, so they are planned once, for
-// tables of any size; and nobody waits for long for a lock that only one of them wants.
-func (d *DB) InShared(ctx context.Context, fn func(context.Context, Tx) error) error {
-	return d.InTx(ctx, func(ctx context.Context, tx Tx) error {
-		if err := run(ctx, tx, `SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true), set_config('lock_timeout', '2s', true)`); err != nil {
-			return err
-		}
-		return fn(ctx, tx)
-	})
-}
-
 // Savepoint runs fn so that its error undoes only what fn did. River makes none, and an error of its leaves the
 // transaction aborted, so what may fail and be forgiven goes in here.
 func (t Tx) Savepoint(ctx context.Context, fn func(context.Context, Tx) error) error {
@@ -62,8 +60,20 @@ func (t Tx) Savepoint(ctx context.Context, fn func(context.Context, Tx) error) e
 // Pgx lends the transaction to pgx while fn runs, as River's InsertTx, JobCompleteTx and the like want it.
 // fn must neither use the bun side nor keep the pgx.Tx: database/sql rolls back from a goroutine of its own
 // when the context ends, and only inside of fn does it wait for us. Once the transaction ended it is sql.ErrTxDone.
-func (t Tx) Pgx(fn func(pgx.Tx) error) error {
+func (t Tx) Pgx(fn func(pgx.Tx) error) (err error) {
+	lent := false
+	defer func() {
+		if lent {
+			return
+		}
+		// The rollback may close a broken connection between Raw's asking whether it is closed and its taking it. database/sql
+		// then has none to give, and trips over that.
+		if recover() != nil || errors.Is(err, sql.ErrConnDone) {
+			err = sql.ErrTxDone
+		}
+	}()
 	return t.conn.Raw(func(driverConn any) error {
+		lent = true
 		conn := driverConn.(*stdlib.Conn).Conn()
 		if conn.IsClosed() || conn.PgConn().TxStatus() != 'T' {
 			return sql.ErrTxDone // a late call would otherwise run outside of any transaction
