@@ -26,6 +26,7 @@ import (
 	"tieline/connectors/sim"
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai/togaisim"
+	"tieline/connectors/zuora/zuorasim"
 	"tieline/db"
 	"tieline/db/embedded"
 	"tieline/db/seal"
@@ -36,13 +37,13 @@ import (
 var (
 	chaosSeed      = flag.Uint64("chaos.seed", 0, "of the blows and when they fall; 0 takes one from the clock")
 	chaosFor       = flag.Duration("chaos.for", 15*time.Second, "how long blows fall")
-	chaosCustomers = flag.Int("chaos.customers", 60, "how many are made, half of them in Stripe")
+	chaosCustomers = flag.Int("chaos.customers", 60, "how many are made, a third of them in each app")
 	chaosEvery     = flag.Duration("chaos.every", 350*time.Millisecond, "how long from one blow to the next, about")
 	chaosRate      = flag.Float64("chaos.rate", 0, "calls a second that each vendor account allows; 0 is what the vendors say")
 	chaosWithin    = flag.Duration("chaos.within", 5*time.Minute, "how long after the last blow all may take to become final")
 )
 
-// TestChaos makes customers in both apps while processes are killed and frozen, Postgres restarts, networks are cut and
+// TestChaos makes customers in all apps while processes are killed and frozen, Postgres restarts, networks are cut and
 // vendors lie. Then all heals, and from outside it must look as if nothing had happened: one counterpart of everybody,
 // nothing open, and a subscriber who was told each change once, in order.
 func TestChaos(t *testing.T) {
@@ -88,7 +89,7 @@ func (c *chaos) scars(t *testing.T) {
 	} {
 		var n int
 		if query == "" {
-			for _, s := range []*sim.Core{c.stripe.Core, c.togai.Core} {
+			for _, s := range c.vendors() {
 				for _, d := range s.Deliveries() {
 					if d.State == sim.Dropped || len(d.Attempts) > 1 {
 						n++
@@ -110,11 +111,14 @@ type chaos struct {
 	org        db.ID
 	stripe     *stripesim.Sim
 	togai      *togaisim.Sim
+	zuora      *zuorasim.Sim
 	processes  []*process
 	hooks      *wire   // from the vendors to our webhooks
 	wires      []*wire // all of them
 	subscriber *subscriber
 }
+
+func (c *chaos) vendors() []*sim.Core { return []*sim.Core{c.stripe.Core, c.togai.Core, c.zuora.Core} }
 
 // cluster is a Postgres that restarts where it was.
 type cluster struct {
@@ -154,7 +158,7 @@ func newChaos(t *testing.T) *chaos {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	c := &chaos{dir: dir, postgres: &cluster{dir: dir}, stripe: stripesim.New(t), togai: togaisim.New(t)}
+	c := &chaos{dir: dir, postgres: &cluster{dir: dir}, stripe: stripesim.New(t), togai: togaisim.New(t), zuora: zuorasim.New(t)}
 	c.postgres.start(t)
 	if t.Failed() {
 		t.FailNow()
@@ -184,18 +188,21 @@ func newChaos(t *testing.T) *chaos {
 		role, _, _ := strings.Cut(name, "-")
 		p := &process{name: name, program: program, args: []string{"serve", "--roles=" + role}, addr: "127.0.0.1:0", wires: []*wire{
 			c.wire(t, name+" to Postgres", socket), c.wire(t, name+" to Stripe", vendor(c.stripe.URL)), c.wire(t, name+" to Togai", vendor(c.togai.URL)),
+			c.wire(t, name+" to Zuora", vendor(c.zuora.URL)),
 		}}
 		if i < len(apis) {
 			p.addr = apis[i]
 		}
 		p.env = environment("DATABASE_URL=postgres://"+u.Query().Get("user")+"@"+p.wires[0].addr()+"/tieline?sslmode=disable", "TIELINE_KEYS="+keys,
-			"TIELINE_ADDR="+p.addr, "TIELINE_PUBLIC_URL=http://"+c.hooks.addr(), "TIELINE_STRIPE_URL=http://"+p.wires[1].addr(), "TIELINE_TOGAI_URL=http://"+p.wires[2].addr())
+			"TIELINE_ADDR="+p.addr, "TIELINE_PUBLIC_URL=http://"+c.hooks.addr(), "TIELINE_STRIPE_URL=http://"+p.wires[1].addr(), "TIELINE_TOGAI_URL=http://"+p.wires[2].addr(),
+			"TIELINE_ZUORA_URL=http://"+p.wires[3].addr())
 		p.supervise(t)
 		c.processes = append(c.processes, p)
 	}
 	watched := c.wire(t, "the subscriber", end{"tcp", apis[0]}, end{"tcp", apis[1]})
-	c.stripe.Dial(sim.Dials{Concurrent: true})
-	c.togai.Dial(sim.Dials{Concurrent: true})
+	for _, s := range c.vendors() {
+		s.Dial(sim.Dials{Concurrent: true})
+	}
 	c.subscriber = follow(t, "ws://"+watched.addr()+"/graphql", token, c.feedCursor(t, "http://"+watched.addr()+"/graphql", token))
 	return c
 }
@@ -219,7 +226,7 @@ func (c *chaos) wire(t *testing.T, name string, ends ...end) *wire {
 	return w
 }
 
-// link connects both apps and switches both flows on.
+// link connects the apps and switches the flows on that bring customers from each to the others.
 func (c *chaos) link(t *testing.T, key string) {
 	t.Helper()
 	ctx := t.Context()
@@ -233,7 +240,7 @@ func (c *chaos) link(t *testing.T, key string) {
 	}
 	engine := &flow.Engine{
 		DB: c.db, Apps: apps, Keys: keys, Log: slog.New(slog.DiscardHandler), PublicURL: "http://" + c.hooks.addr(),
-		URLs: map[string]string{"stripe": c.stripe.URL, "togai": c.togai.URL},
+		URLs: map[string]string{"stripe": c.stripe.URL, "togai": c.togai.URL, "zuora": c.zuora.URL},
 	}
 	if _, err := jobs.New(jobs.Config{DB: c.db, Engine: engine, InsertOnly: true}); err != nil {
 		t.Fatal(err)
@@ -245,9 +252,11 @@ func (c *chaos) link(t *testing.T, key string) {
 	c.org = org.OrgID
 	alone := func(context.Context, db.Tx, db.ID) error { return nil }
 	conns := map[string]db.ID{}
+	id, secret := c.zuora.Client()
 	for app, creds := range map[string]map[string]string{
 		"stripe": {"api_key": c.stripe.Key()},
 		"togai":  {"environment": "sandbox", "api_token": c.togai.Token(), "organization_id": "acme"},
+		"zuora":  {"endpoint": "https://rest.test.zuora.com", "client_id": id, "client_secret": secret},
 	} {
 		conn, err := engine.Connect(ctx, c.org, flow.ConnectionInput{App: app, Name: &app, Credentials: creds}, alone)
 		if err != nil {
@@ -264,14 +273,20 @@ func (c *chaos) link(t *testing.T, key string) {
 	for key, at := range map[string]map[string]db.ID{
 		"stripe.customers_in": {flow.TriggerSlot: conns["stripe"], "account": conns["togai"], "note": conns["stripe"]},
 		"stripe.accounts_out": {flow.TriggerSlot: conns["togai"], "customer": conns["stripe"], "note": conns["togai"]},
+		"zuora.accounts_in":   {flow.TriggerSlot: conns["zuora"], "account": conns["togai"], "note": conns["zuora"]},
+		"zuora.accounts_out":  {flow.TriggerSlot: conns["togai"], "account": conns["zuora"], "note": conns["togai"]},
 	} {
 		var link db.FlowLink
+		params := map[string]any{}
+		if key == "zuora.accounts_out" { // of those whose currency nobody has said
+			params["currency"] = "USD"
+		}
 		err := c.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 			var f db.Flow
 			if err := tx.NewSelect().Model(&f).Where("org_id = ? AND key = ?", c.org, key).Scan(ctx); err != nil {
 				return err
 			}
-			link, err = engine.CreateLink(ctx, tx, c.org, flow.LinkInput{FlowID: f.ID, Name: "main", Connections: at})
+			link, err = engine.CreateLink(ctx, tx, c.org, flow.LinkInput{FlowID: f.ID, Name: "main", Connections: at, Params: params})
 			return err
 		})
 		if err == nil {
@@ -290,17 +305,20 @@ func (empty) Take(context.Context, db.Connection, string, []connectors.Item) (in
 	return 0, nil
 }
 
-// customers makes n of them, half in each app, spread over a time.
+// customers makes n of them, a third in each app, spread over a time.
 func (c *chaos) customers(t *testing.T, n int, over time.Duration) {
 	begun := time.Now()
 	for i := range n {
 		time.Sleep(time.Until(begun.Add(over * time.Duration(i) / time.Duration(n))))
 		var err error
 		name, mail := fmt.Sprintf("Customer %d", i), fmt.Sprintf("c%d@example.com", i)
-		if i%2 == 0 {
+		switch native := fmt.Sprintf("native-%d", i); i % 3 {
+		case 0:
 			_, err = c.stripe.First().CreateCustomer(map[string]any{"name": name, "email": mail})
-		} else {
-			_, err = c.togai.CreateAccount(map[string]any{"id": fmt.Sprintf("native-%d", i), "name": name, "primaryEmail": mail})
+		case 1:
+			_, err = c.togai.CreateAccount(map[string]any{"id": native, "name": name, "primaryEmail": mail})
+		default:
+			_, err = c.zuora.CreateAccount(map[string]any{"accountNumber": native, "name": name, "billToContact": map[string]any{"firstName": "A", "lastName": name, "workEmail": mail}})
 		}
 		if err != nil {
 			t.Errorf("making customer %d: %v", i, err)
@@ -397,10 +415,8 @@ func (c *chaos) network(r *rand.Rand) (string, func(*testing.T)) {
 }
 
 func (c *chaos) simulator(r *rand.Rand) (string, *sim.Core) {
-	if r.IntN(2) == 0 {
-		return "Stripe", c.stripe.Core
-	}
-	return "Togai", c.togai.Core
+	i := r.IntN(3)
+	return []string{"Stripe", "Togai", "Zuora"}[i], c.vendors()[i]
 }
 
 // lie sets a dial for the next calls of a vendor.
@@ -433,7 +449,7 @@ func (c *chaos) heal(t *testing.T) {
 	for _, p := range c.processes {
 		p.signal(syscall.SIGCONT)
 	}
-	for _, s := range []*sim.Core{c.stripe.Core, c.togai.Core} {
+	for _, s := range c.vendors() {
 		s.ClearFaults()
 		s.Dial(sim.Dials{Concurrent: true})
 	}
@@ -477,16 +493,16 @@ func (c *chaos) patiently(t *testing.T, what string, within time.Duration, look 
 
 // open are what must be none in the end.
 var open = map[string]string{
-	"runs that are not final":      "SELECT count(*) FROM runs WHERE ended_at IS NULL",
-	"effects left open":            "SELECT count(*) FROM effects WHERE state NOT IN ('CONFIRMED', 'REFUSED', 'GIVEN_UP')",
-	"events that wait":             "SELECT count(*) FROM events WHERE dispatched_at IS NULL",
-	"slots without an id":          "SELECT count(*) FROM mapping_slots WHERE external_id IS NULL",
-	"changes without a place":      "SELECT count(*) FROM changes WHERE pos IS NULL",
-	"mappings without three slots": "SELECT count(*) FROM (SELECT mapping_id FROM mapping_slots GROUP BY mapping_id HAVING count(*) <> 3) x",
-	"runs that failed":             "SELECT count(*) FROM runs WHERE state NOT IN ('SUCCEEDED', 'SUPPRESSED') AND ended_at IS NOT NULL",
-	"requests kept":                "SELECT count(*) FROM effects WHERE request IS NOT NULL AND state IN ('CONFIRMED', 'REFUSED')",
-	"leases kept":                  "SELECT count(*) FROM runs WHERE ended_at IS NOT NULL AND (lease_until IS NOT NULL OR due_at IS NOT NULL)",
-	"runs for nothing":             "SELECT count(*) FROM runs WHERE replay <> 0",
+	"runs that are not final":     "SELECT count(*) FROM runs WHERE ended_at IS NULL",
+	"effects left open":           "SELECT count(*) FROM effects WHERE state NOT IN ('CONFIRMED', 'REFUSED', 'GIVEN_UP')",
+	"events that wait":            "SELECT count(*) FROM events WHERE dispatched_at IS NULL",
+	"slots without an id":         "SELECT count(*) FROM mapping_slots WHERE external_id IS NULL",
+	"changes without a place":     "SELECT count(*) FROM changes WHERE pos IS NULL",
+	"mappings without four slots": "SELECT count(*) FROM (SELECT mapping_id FROM mapping_slots GROUP BY mapping_id HAVING count(*) <> 4) x",
+	"runs that failed":            "SELECT count(*) FROM runs WHERE state NOT IN ('SUCCEEDED', 'SUPPRESSED') AND ended_at IS NOT NULL",
+	"requests kept":               "SELECT count(*) FROM effects WHERE request IS NOT NULL AND state IN ('CONFIRMED', 'REFUSED')",
+	"leases kept":                 "SELECT count(*) FROM runs WHERE ended_at IS NOT NULL AND (lease_until IS NOT NULL OR due_at IS NOT NULL)",
+	"runs for nothing":            "SELECT count(*) FROM runs WHERE replay <> 0",
 }
 
 // settle waits until all is final and told.
@@ -512,26 +528,26 @@ func (c *chaos) settle(t *testing.T, n int) {
 		heard, _ := c.subscriber.heard()
 		settling, cancel := context.WithTimeout(ctx, time.Millisecond)
 		defer cancel()
-		for _, s := range []*sim.Core{c.stripe.Core, c.togai.Core} {
+		for _, s := range c.vendors() {
 			if err := s.Settle(settling); err != nil {
 				left = append(left, err.Error())
 			}
 		}
-		why := fmt.Sprintf("%d runs of %d, %d changes told of %d, %s", runs, 2*n, len(heard), changes, strings.Join(left, ", "))
+		why := fmt.Sprintf("%d runs of %d, %d changes told of %d, %s", runs, 4*n, len(heard), changes, strings.Join(left, ", "))
 		if time.Since(said) > 5*time.Second {
 			said = time.Now()
 			t.Logf("%s later: %s", time.Since(begun).Round(time.Second), why)
 		}
-		return why, runs >= 2*n && len(heard) >= changes && len(left) == 0
+		return why, runs >= 4*n && len(heard) >= changes && len(left) == 0
 	})
 }
 
 // check looks at everything from outside.
 func (c *chaos) check(t *testing.T, n int) {
 	t.Helper()
-	customers, accounts := c.stripe.First().Customers(), c.togai.Accounts()
-	if len(customers) != n || len(accounts) != n || len(c.togai.Customers()) != n {
-		t.Errorf("%d customers in Stripe, %d customers and %d accounts in Togai: want %d of each", len(customers), len(c.togai.Customers()), len(accounts), n)
+	customers, accounts, billed := c.stripe.First().Customers(), c.togai.Accounts(), c.zuora.Accounts()
+	if len(customers) != n || len(accounts) != n || len(c.togai.Customers()) != n || len(billed) != n {
+		t.Errorf("%d customers in Stripe, %d customers and %d accounts in Togai, %d accounts in Zuora: want %d of each", len(customers), len(c.togai.Customers()), len(accounts), len(billed), n)
 	}
 	emails := map[string]string{} // of Togai's accounts, by id
 	for _, a := range accounts {
@@ -551,9 +567,16 @@ func (c *chaos) check(t *testing.T, n int) {
 		}
 		linked[s.MappingID][s.App+" "+s.Entity] = s.ExternalID
 	}
-	partner := map[string]string{} // of Stripe's customers, Togai's account
+	partner := map[string]string{} // of Stripe's customers and Zuora's accounts, Togai's account
 	for _, ids := range linked {
-		partner[ids["stripe customer"]] = ids["togai account"]
+		partner[ids["stripe customer"]], partner[ids["zuora account"]] = ids["togai account"], ids["togai account"]
+	}
+	numbers := map[string]bool{}
+	for _, a := range billed { // which have the id of Togai's for their number, wherever they came from
+		if _, there := emails[a.Number]; !there || partner[a.ID] != a.Number || numbers[a.Number] {
+			t.Errorf("Zuora account %s has the number %s, mapped is %q, used before: %v", a.ID, a.Number, partner[a.ID], numbers[a.Number])
+		}
+		numbers[a.Number] = true
 	}
 	used := map[string]bool{}
 	for _, cu := range customers {
@@ -575,8 +598,9 @@ func (c *chaos) check(t *testing.T, n int) {
 	if err := c.db.NewRaw("SELECT state, count(*) AS count FROM runs GROUP BY 1 ORDER BY 1").Scan(t.Context(), &states); err != nil {
 		t.Fatal(err)
 	}
-	if len(states) != 2 || states[0].State != flow.Succeeded || states[0].Count != n || states[1].State != flow.Suppressed || states[1].Count != n {
-		t.Errorf("runs %+v, want %d that succeeded and as many suppressed", states, n)
+	// Two bring a customer to the other apps, and each app tells of what was made in it.
+	if len(states) != 2 || states[0].State != flow.Succeeded || states[0].Count != 2*n || states[1].State != flow.Suppressed || states[1].Count != 2*n {
+		t.Errorf("runs %+v, want %d that succeeded and as many suppressed", states, 2*n)
 	}
 	var changes []struct {
 		RunID                  db.ID
@@ -658,6 +682,8 @@ func (c *chaos) dump() string {
 		}
 		fmt.Fprintln(&b, strings.Join(lines, "\n"))
 	}
-	fmt.Fprintf(&b, "faults %+v\n", c.stripe.Faults())
+	for _, s := range c.vendors() {
+		fmt.Fprintf(&b, "faults %+v\n", s.Faults())
+	}
 	return b.String()
 }

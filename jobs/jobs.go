@@ -36,7 +36,7 @@ const (
 	sweepEvery   = time.Second
 	softStop     = 10 * time.Second // for calls that are in the air; effects cut off are settled by whoever takes the run up
 	keepFailed   = 24 * time.Hour   // of River's jobs: what went wrong is worth a look
-	runWorkers   = 64
+	runWorkers   = 96
 	sideWorkers  = 4 // for care; below the pool's size, as a worker in a transaction may want a second connection
 	attempts     = 1 // the sweeper brings back what failed; River would do so in its own time
 	finishWithin = 5 * time.Second
@@ -52,7 +52,7 @@ type Config struct {
 
 	Keep        Retention     // zero fields take DefaultRetention's
 	InsertOnly  bool          // adds jobs and works none, for processes that only serve the API
-	Workers     int           // runs begun, and runs gone on with, at once; 64 each unless given
+	Workers     int           // runs begun, and runs gone on with, at once; 96 each unless given
 	SideWorkers int           // connections looked after at once; 4 unless given
 	SoftStop    time.Duration // how long Stop lets jobs finish; 10 s unless given
 	SweepEvery  time.Duration // a second unless given
@@ -84,7 +84,7 @@ func New(cfg Config) (*Jobs, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	j := &Jobs{cfg: cfg}
-	client, err := river.NewClient(riverpgxv5.New(cfg.DB.Pool), j.riverConfig())
+	client, err := river.NewClient(riverpgxv5.New(cfg.DB.Keyed), j.riverConfig())
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +101,7 @@ func (j *Jobs) riverConfig() *river.Config {
 	}
 	river.AddWorker(c.Workers, &activate{engine: j.cfg.Engine, log: j.cfg.Log})
 	river.AddWorker(c.Workers, &dispatch{engine: j.cfg.Engine, log: j.cfg.Log})
+	river.AddWorker(c.Workers, &replay{engine: j.cfg.Engine})
 	river.AddWorker(c.Workers, &care{engine: j.cfg.Engine, door: j.cfg.Door})
 	if !j.cfg.InsertOnly {
 		c.Queues = map[string]river.QueueConfig{

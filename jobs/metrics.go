@@ -112,9 +112,9 @@ func (s standing) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge(gauges[r.Name], r.Value, labels...)
 	}
-	pool := s.db.Pool.Stat()
-	gauge(poolConns, float64(pool.AcquiredConns()), "acquired")
-	gauge(poolConns, float64(pool.IdleConns()), "idle")
-	gauge(poolConns, float64(pool.MaxConns()), "max")
-	out <- prometheus.MustNewConstMetric(poolWaiting, prometheus.CounterValue, pool.EmptyAcquireWaitTime().Seconds())
+	pool, keyed := s.db.Pool.Stat(), s.db.Keyed.Stat()
+	gauge(poolConns, float64(pool.AcquiredConns()+keyed.AcquiredConns()), "acquired")
+	gauge(poolConns, float64(pool.IdleConns()+keyed.IdleConns()), "idle")
+	gauge(poolConns, float64(pool.MaxConns()+keyed.MaxConns()), "max")
+	out <- prometheus.MustNewConstMetric(poolWaiting, prometheus.CounterValue, (pool.EmptyAcquireWaitTime() + keyed.EmptyAcquireWaitTime()).Seconds())
 }

@@ -70,6 +70,7 @@ func (j *Jobs) prune(ctx context.Context, now time.Time) error {
 		func() error { return db.PartitionBodies(ctx, d, now.Add(-keep.Bodies), now, now.Add(ahead)) },
 		func() error { return db.DropBodies(ctx, d, now.Add(-keep.Bodies), pruneLimit) },
 		batches(ctx, func() (int64, error) { return db.PruneClaims(ctx, d, now.Add(-keep.Claims), pruneLimit) }),
+		batches(ctx, func() (int64, error) { return db.PruneAuthorizations(ctx, d, now.Add(-day), pruneLimit) }),
 		batches(ctx, func() (int64, error) { return db.PruneChanges(ctx, d, now.Add(-keep.Changes), pruneLimit) }),
 	}
 	orgs, err := db.Organizations(ctx, d)
@@ -78,6 +79,9 @@ func (j *Jobs) prune(ctx context.Context, now time.Time) error {
 		kinds = append(kinds,
 			batches(ctx, func() (int64, error) {
 				return db.PruneRuns(ctx, d, o.OrgID, now.Add(-keep.Runs), pruneLimit)
+			}),
+			batches(ctx, func() (int64, error) {
+				return db.PruneReplays(ctx, d, o.OrgID, now.Add(-keep.Runs), pruneLimit)
 			}),
 			func() (err error) {
 				for at, more := (db.ID{}), true; more && err == nil; more = at != (db.ID{}) {

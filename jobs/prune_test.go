@@ -37,13 +37,17 @@ func TestPrune(t *testing.T) {
 			VALUES (?0, ?1, ?0, ?0, ?0, ?0, 'MANUAL', 1, 'QUEUED', now() - ?2::interval)`, o.OrgID, i+1, age).Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := w.NewRaw(`INSERT INTO authorizations (org_id, id, connection_id, app, state_hash, expires_at) VALUES (?0, ?1, ?1, 'zohobooks', ?2, now() - ?3::interval)`,
+			o.OrgID, db.NewID(), age, age).Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := j.prune(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	var claims, changes int
-	if err := w.NewRaw("SELECT (SELECT count(*) FROM claims), (SELECT count(*) FROM changes)").Scan(t.Context(), &claims, &changes); err != nil || claims != 1 || changes != 2 {
-		t.Errorf("%d claims, %d changes (%v)", claims, changes, err)
+	var claims, changes, authorizations int
+	if err := w.NewRaw("SELECT (SELECT count(*) FROM claims), (SELECT count(*) FROM changes), (SELECT count(*) FROM authorizations)").Scan(t.Context(), &claims, &changes, &authorizations); err != nil || claims != 1 || changes != 2 || authorizations != 1 {
+		t.Errorf("%d claims, %d changes, %d authorizations (%v)", claims, changes, authorizations, err)
 	}
 }
 

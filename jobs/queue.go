@@ -60,6 +60,8 @@ func argsOf(t flow.Task) (river.JobArgs, error) {
 		return activateArgs{Org: t.Org, Run: t.ID}, nil
 	case flow.Dispatch:
 		return dispatchArgs{Org: t.Org, Event: t.ID}, nil
+	case flow.Replay:
+		return replayArgs{Org: t.Org, Replay: t.ID}, nil
 	case flow.Care:
 		return careArgs{Org: t.Org, Connection: t.ID}, nil
 	}

@@ -41,7 +41,7 @@ func (j *Jobs) sweeps(ctx context.Context) {
 }
 
 // sweepOnce gives workers what is due or was left behind: runs whose wait is over or whose worker died, events that were
-// not dispatched, schedules whose time has come, connections to be read or whose endpoint is to be looked at, runs whose turn
+// not dispatched, schedules whose time has come, connections to be read or whose endpoint is to be looked at, replays that nobody goes on with, runs whose turn
 // comes early because those before them are gone. more says that there may be more of it.
 func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 	err = j.cfg.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
@@ -61,6 +61,10 @@ func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
+		replays, err := db.SweepReplays(ctx, tx, sweepLimit)
+		if err != nil {
+			return err
+		}
 		called, err := db.SweepLines(ctx, tx, sweepLine)
 		if err != nil {
 			return err
@@ -74,6 +78,9 @@ func (j *Jobs) sweepOnce(ctx context.Context) (more bool, err error) {
 		}
 		for _, e := range events {
 			tasks = append(tasks, flow.Task{Kind: flow.Dispatch, Org: e.OrgID, ID: e.ID})
+		}
+		for _, r := range replays {
+			tasks = append(tasks, flow.Task{Kind: flow.Replay, Org: r.OrgID, ID: r.ID})
 		}
 		for _, c := range distinct(conns, cared) {
 			tasks = append(tasks, flow.Task{Kind: flow.Care, Org: c.OrgID, ID: c.ID})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"tieline/connectors"
 	"tieline/db"
@@ -29,6 +30,9 @@ func (a *Activation) about(ctx context.Context, s *db.Step, p planStep) (db.ID, 
 	if err == nil || !errors.Is(err, db.ErrNotFound) {
 		return slot.MappingID, err
 	}
+	if err := a.unsettledBefore(ctx, s, account, p.Record.Entity); err != nil {
+		return db.ID{}, err
+	}
 	err = a.e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if err := a.hold(ctx, tx); err != nil {
 			return err
@@ -39,6 +43,27 @@ func (a *Activation) about(ctx context.Context, s *db.Step, p planStep) (db.ID, 
 		return err
 	})
 	return slot.MappingID, err
+}
+
+// unsettledBefore lets a step wait that is about a record nobody knows, while another run may have made that record and has
+// not learned yet which it is: a mapping of its own would be in that one's way. Only what was sent before this run began can
+// have made it, so that there is an end to it, and patience is another.
+func (a *Activation) unsettledBefore(ctx context.Context, s *db.Step, account db.ID, entity string) error {
+	t := a.e.timing()
+	if time.Since(s.StartedAt) > t.Patience {
+		return nil
+	}
+	making, err := db.Making(ctx, a.e.DB, a.run, account, entity)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return &errWait{
+		reason: ForDependency, for_: t.rhythm(time.Since(s.StartedAt)), awaits: making.MappingID,
+		why: "another run may have made the " + entity + " that this step is about, and does not know yet what became of its call",
+	}
 }
 
 // accountOf is the vendor account of an app in which the run's flow link works: the step's own, or the trigger's, or else

@@ -23,15 +23,19 @@ type Activation struct {
 	vars  map[string]any // what expressions read
 	subj  connectors.Occurrence
 
-	effects  map[string]*db.Effect // this run's live ones, by account and key
-	done     []*db.Step            // through, and not saved yet
-	attempts []db.Attempt          // made, likewise
-	settled  []*db.Effect          // known to have happened, likewise
-	pacers   map[db.ID]*pacer      // by vendor account
-	broken   error                 // why the run can never go on
-	fresh    bool                  // its record's mapping was made with it: who else writes about it has done so since
-	item     *item                 // the record that this part of the run is about; nil for the run itself
-	bulk     bool                  // nobody waits for it: others are let through first
+	effects  map[string]*db.Effect      // this run's live ones, by account and key
+	done     []*db.Step                 // through, and not saved yet
+	attempts []db.Attempt               // made, likewise
+	settled  []*db.Effect               // known to have happened, likewise
+	pacers   map[db.ID]*pacer           // by vendor account
+	redact   []string                   // fields that the history hides, as its link says
+	full     map[string]json.RawMessage // outputs of which the history keeps less, by step
+	outputs  []db.StepOutput            // those made just now, and not saved yet
+	filter   *expr.Condition            // its link's; nil when it has none
+	broken   error                      // why the run can never go on
+	fresh    bool                       // its record's mapping was made with it: who else writes about it has done so since
+	item     *item                      // the record that this part of the run is about; nil for the run itself
+	bulk     bool                       // nobody waits for it: others are let through first
 	stop     context.CancelCauseFunc
 }
 
@@ -129,6 +133,16 @@ func (e *Engine) load(ctx context.Context, run db.Run) (*Activation, error) {
 		a.broken = connectors.Errorf(connectors.Invalid, "the event cannot be read: %w", err)
 		return a, nil
 	}
+	if occ.Vague { // it was read before the run was made
+		occ.Record, occ.BusinessKey, occ.Vague = connectors.Subject{Entity: run.Entity, ID: run.RecordID, Name: run.RecordName}, run.BusinessKey, false
+	}
+	a.redact = link.Redact
+	if a.filter, err = p.filter(link); err != nil {
+		return nil, err
+	}
+	if err := a.readOutputs(ctx); err != nil {
+		return nil, err
+	}
 	return a, a.bind(link.Params, occ)
 }
 
@@ -147,7 +161,11 @@ func (a *Activation) bind(params json.RawMessage, occ connectors.Occurrence) err
 	for _, s := range a.steps {
 		if len(s.Output) > 0 {
 			var out any
-			if err := json.Unmarshal(s.Output, &out); err != nil {
+			raw := s.Output
+			if whole, ok := a.full[s.Key]; ok {
+				raw = whole
+			}
+			if err := json.Unmarshal(raw, &out); err != nil {
 				return err
 			}
 			outputs[s.Key] = out

@@ -18,12 +18,14 @@ import (
 type Next struct {
 	state, reason string
 	wait          time.Duration // of WAITING; negative: until somebody wakes it
+	awaits        db.ID         // the mapping that it waits for
 	kind          connectors.Kind
 	message       string
 	step          *db.Step // the step that decided it and is not saved yet
 	all           bool     // every step changed, not only that one
 	through       db.ID    // the connection it stopped at
 	refused       bool     // whose credentials the vendor refuses
+	beside        []Next   // of WAITING: where other steps wait
 }
 
 // Advance takes the run's steps until it ends or must wait. What a step has left is committed with the next write that is
@@ -41,30 +43,71 @@ func (e *Engine) Advance(ctx context.Context, a *Activation) (Next, error) {
 	} else if next != nil {
 		return *next, nil
 	}
+	return a.through(ctx)
+}
+
+// through takes the steps in order. One that waits or fails keeps those after it from being begun, unless its onError lets
+// those go on that read nothing of it.
+func (a *Activation) through(ctx context.Context) (Next, error) {
+	var (
+		stops []Next
+		last  *db.Step // of the run, when it got through just now
+		all   bool     // steps were ended that have not been begun
+		early = a.early()
+	)
 	for i := range a.steps {
-		s := &a.steps[i]
-		if stepFinal(s.State) {
-			if s.State == Failed {
-				return a.ended(nil), nil
-			}
+		s, p := &a.steps[i], a.plan.steps[i]
+		if stepFinal(s.State) || a.run.State == Cancelling && !a.unsettledIn(s.Key) {
 			continue
 		}
-		if a.run.State == Cancelling && !a.unsettledIn(s.Key) {
+		if why := a.hopeless(i); why != "" {
+			a.close(s, Cancelled, why)
+			all = true
+			continue
+		}
+		if a.blocked(i) {
+			continue
+		}
+		if !early && !due(s) {
+			stops = append(stops, a.left(s))
+		} else {
+			next, err := a.step(ctx, i)
+			switch {
+			case err != nil:
+				return Next{}, err
+			case next == nil && i == len(a.steps)-1:
+				last = s
+			case next == nil:
+				a.done = append(a.done, s)
+			case next.state == Failed:
+				last, all = s, true
+			case next.state == Waiting:
+				stops = append(stops, *next)
+			default: // others have their turn, or it was cancelled
+				for _, n := range stops {
+					a.done = append(a.done, n.stepsOf()...)
+				}
+				return *next, nil
+			}
+		}
+		if !stepFinal(s.State) && p.OnError != GoOn {
+			break
+		}
+	}
+	if len(stops) == 0 {
+		if a.run.State == Cancelling && slices.ContainsFunc(a.steps, func(s db.Step) bool { return !stepFinal(s.State) }) {
 			return a.cancelled(), nil
 		}
-		next, err := a.step(ctx, i)
-		if err != nil {
-			return Next{}, err
-		}
-		if next != nil {
-			return *next, nil
-		}
-		if i == len(a.steps)-1 {
-			return a.ended(s), nil
-		}
-		a.done = append(a.done, s)
+		next := a.ended(last)
+		next.all = next.all || all
+		return next, nil
 	}
-	return a.ended(nil), nil
+	if last != nil {
+		a.done = append(a.done, last)
+	}
+	next := earliest(stops)
+	next.all = all
+	return next, nil
 }
 
 // cannotGoOn ends a run that lacks what it would need.
@@ -73,11 +116,20 @@ func (a *Activation) cannotGoOn(ctx context.Context) (Next, error) {
 	if i < 0 {
 		return a.ended(nil), nil
 	}
-	next, err := a.stopped(ctx, &a.steps[i], a.run.ConnectionID, a.broken)
+	next, err := a.stoppedWhole(ctx, &a.steps[i], a.broken)
 	if err != nil {
 		return Next{}, err
 	}
 	return *next, nil
+}
+
+// stoppedWhole is stopped for what all steps need, at the first of them that has not ended.
+func (a *Activation) stoppedWhole(ctx context.Context, s *db.Step, err error) (*Next, error) {
+	next, err := a.stopped(ctx, s, a.run.ConnectionID, err)
+	if next != nil && next.state == Failed {
+		a.closeRest(Cancelled, notBegun)
+	}
+	return next, err
 }
 
 // step takes one step. It answers where the run goes when the step did not get through.
@@ -86,6 +138,9 @@ func (a *Activation) step(ctx context.Context, i int) (*Next, error) {
 	if slices.Contains(a.run.Chain, s.VendorAccountID) {
 		a.close(s, Adopted, cameFromHere)
 		return nil, nil
+	}
+	if through, err := a.recall(ctx, i); err != nil {
+		return a.stopped(ctx, s, through, err)
 	}
 	if p.items > 0 {
 		return a.pass(ctx, i)
@@ -109,9 +164,10 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, through db.ID, err
 		next := a.cancelled()
 		return &next, nil
 	}
-	v := a.e.timing().judge(err, s.Tries)
+	t := a.timing(s.Key)
+	v := t.judge(err, s.Tries)
 	if v.state == Failed && a.unsettledIn(s.Key) {
-		v = a.e.timing().keepLooking(v)
+		v = t.keepLooking(v)
 	}
 	if v.kind == connectors.RateLimited {
 		if err := a.slowDown(ctx, through, v); err != nil {
@@ -127,10 +183,9 @@ func (a *Activation) stopped(ctx context.Context, s *db.Step, through db.ID, err
 	v.message = text(v.message)
 	s.ErrorKind, s.Error = string(v.kind), v.message
 	a.reserve(s)
-	next := &Next{state: v.state, reason: v.reason, wait: v.wait, kind: v.kind, message: v.message, step: s, through: through, refused: v.reauth}
+	next := &Next{state: v.state, reason: v.reason, wait: v.wait, awaits: v.awaits, kind: v.kind, message: v.message, step: s, through: through, refused: v.reauth}
 	if v.state == Failed {
 		a.close(s, Failed, "")
-		a.closeRest(Cancelled, "An earlier step failed, so this one was not begun.")
 		next.all = true
 		return next, nil
 	}
@@ -146,12 +201,9 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 	if s.StartedAt.IsZero() {
 		s.StartedAt = time.Now()
 	}
-	conn, ok := a.conns[s.ConnectionID]
-	if !ok || !conn.DeletedAt.IsZero() {
-		return connectors.Errorf(connectors.Invalid, "the connection of this step was deleted")
-	}
-	if conn.State == ConnNeedsReauth {
-		return &errWait{reason: ForReauth, for_: -1, why: "the connection's credentials do not work; repair it and the run goes on"}
+	conn, err := a.opened(s)
+	if err != nil {
+		return err
 	}
 	if p.when != nil {
 		yes, err := p.when.Eval(ctx, a.env())
@@ -163,6 +215,11 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 			return nil
 		}
 	}
+	j := a.journal(s, conn)
+	c, err := a.e.open(conn, j)
+	if err != nil {
+		return err
+	}
 	in, err := p.input.Render(ctx, a.env())
 	if err != nil {
 		return err
@@ -171,38 +228,57 @@ func (a *Activation) act(ctx context.Context, s *db.Step, p planStep) error {
 	if err != nil {
 		return fmt.Errorf("rendering the input: %w", err)
 	}
-	s.Input = raw
+	s.Input, s.Redacted = shown(raw, c.Hide, a.redact)
 	if bad := p.action.Input.Validate(in); len(bad) > 0 && !a.item.isThere(s, p) {
 		return connectors.Errorf(connectors.Invalid, "%s: %s", strings.Join(bad[0].Path, "."), bad[0].Message)
 	}
-	j := a.journal(s, conn)
 	if p.record != nil {
 		if j.mapping, err = a.about(ctx, s, p); err != nil {
 			return err
 		}
-	}
-	c, err := a.e.open(conn, j)
-	if err != nil {
-		return err
 	}
 	out, err := runAction(ctx, p.action, c, raw)
 	if err != nil {
 		return err
 	}
 	a.reserve(s)
-	if s.Output, err = storable(out); err != nil {
+	if err := a.leave(s, out, c.Hide); err != nil {
 		return err
 	}
-	var value any
-	if err := json.Unmarshal(s.Output, &value); err != nil {
-		return err
-	}
-	a.vars["steps"].(map[string]any)[s.Key] = value
 	state := Succeeded
 	if j.adopted && !j.wrote {
 		state = Adopted
 	}
 	a.close(s, state, "")
+	return nil
+}
+
+// opened is the connection that a step goes through.
+func (a *Activation) opened(s *db.Step) (db.Connection, error) {
+	conn, ok := a.conns[s.ConnectionID]
+	switch {
+	case !ok || !conn.DeletedAt.IsZero():
+		return conn, connectors.Errorf(connectors.Invalid, "the connection of this step was deleted")
+	case conn.State == ConnNeedsReauth:
+		return conn, &errWait{reason: ForReauth, for_: -1, why: "the connection's credentials do not work; repair it and the run goes on"}
+	}
+	return conn, nil
+}
+
+// leave keeps what a step leaves for others. hide takes secrets out of what the history shows of it.
+func (a *Activation) leave(s *db.Step, out any, hide func(string) string) error {
+	raw, err := storable(out)
+	if err != nil {
+		return err
+	}
+	if err := a.keep(s, raw, hide); err != nil {
+		return err
+	}
+	var value any
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return err
+	}
+	a.vars["steps"].(map[string]any)[s.Key] = value
 	return nil
 }
 

@@ -49,7 +49,7 @@ func TestCheckKeys(t *testing.T) {
 
 // engineWith is another process of the world, with other keys.
 func (w *world) engineWith(k *seal.Keys) *flow.Engine {
-	return &flow.Engine{DB: w.db, Apps: w.engine.Apps, Keys: k, Queue: nothing{}, Log: w.engine.Log, URLs: w.engine.URLs, PublicURL: w.engine.PublicURL, Base: w.engine.Base, Timing: w.engine.Timing}
+	return &flow.Engine{DB: w.db, Apps: w.engine.Apps, Keys: k, Queue: nothing{}, Log: w.engine.Log, URLs: w.engine.URLs, Logins: w.engine.Logins, PublicURL: w.engine.PublicURL, Base: w.engine.Base, Timing: w.engine.Timing}
 }
 
 // TestRotateKeys beside processes that seal with the old key first, and with the new one: nothing of theirs is lost, and in

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tieline/connectors"
@@ -124,10 +125,28 @@ func (a *Activation) lookAgain(ctx context.Context, tx db.Tx, n Next) (Next, err
 	return n, nil
 }
 
+// lookAgainEach is lookAgain for each step that waits.
+func (a *Activation) lookAgainEach(ctx context.Context, tx db.Tx, n Next) (Next, error) {
+	if len(n.beside) == 0 {
+		return a.lookAgain(ctx, tx, n)
+	}
+	all := append(slices.Clone(n.beside), n)
+	for i := range all {
+		var err error
+		if all[i], err = a.lookAgain(ctx, tx, all[i]); err != nil {
+			return n, err
+		}
+		all[i].beside = nil
+	}
+	out := earliest(all)
+	out.all = n.all
+	return out, nil
+}
+
 // apply gives a run the state an activation ended with.
 func (e *Engine) apply(r *db.Run, n Next) {
 	cancelling := r.State == Cancelling
-	r.State, r.WaitingReason, r.WakeAt, r.DueAt = n.state, n.reason, time.Time{}, time.Time{}
+	r.State, r.WaitingReason, r.Awaits, r.WakeAt, r.DueAt = n.state, n.reason, n.awaits, time.Time{}, time.Time{}
 	r.ErrorKind, r.Error = string(n.kind), n.message
 	if final(n.state) {
 		r.EndedAt = time.Now()
@@ -152,10 +171,8 @@ func (e *Engine) apply(r *db.Run, n Next) {
 
 func (a *Activation) changed(n Next) []*db.Step {
 	switch {
-	case !n.all && n.step == nil:
-		return nil
 	case !n.all:
-		return []*db.Step{n.step}
+		return n.stepsOf()
 	}
 	all := make([]*db.Step, len(a.steps))
 	for i := range a.steps {
@@ -168,11 +185,14 @@ func (a *Activation) changed(n Next) []*db.Step {
 func (e *Engine) afterEnd(ctx context.Context, tx db.Tx, r db.Run, followed bool) error {
 	e.ended(r)
 	if r.State == Failed || r.State == Cancelled {
-		if err := db.GiveUpEffects(ctx, tx, r.OrgID, r.ID); err != nil {
+		about, err := db.GiveUpEffects(ctx, tx, r.OrgID, r.ID)
+		if err != nil {
 			return err
 		}
-		if err := e.wakeDependents(ctx, tx, r.OrgID, r.MappingID); err != nil {
-			return err
+		for _, mapping := range about {
+			if err := e.wakeDependents(ctx, tx, r.OrgID, mapping); err != nil {
+				return err
+			}
 		}
 	}
 	if !followed {
@@ -194,9 +214,9 @@ func (e *Engine) ended(r db.Run) {
 	}
 }
 
-// wakeDependents queues runs that wait for a slot of the mapping.
+// wakeDependents queues runs that wait for a slot of the mapping, whose record is theirs or another's.
 func (e *Engine) wakeDependents(ctx context.Context, tx db.Tx, org, mapping db.ID) error {
-	woken, err := db.WakeRuns(ctx, tx, "org_id = ? AND mapping_id = ? AND waiting_reason = 'DEPENDENCY'", org, mapping)
+	woken, err := db.WakeRuns(ctx, tx, "org_id = ? AND awaits = ?", org, mapping)
 	if err != nil {
 		return err
 	}

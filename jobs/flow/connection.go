@@ -43,7 +43,24 @@ func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput, com
 	if bad = append(bad, more...); err != nil || len(bad) > 0 {
 		return db.Connection{}, cmp.Or(err, bad.or())
 	}
-	account, err := e.prove(ctx, app, creds, &row)
+	if way := consent(app); way != nil && creds[way.Code] == "" {
+		return db.Connection{}, problem(CodeRequired, "A person must let us in first: give a code of "+app.Name+"'s console here, or authorize in a browser with authorizeConnection.", "credentials", cmp.Or(way.Code, way.ClientID))
+	}
+	creds, given, err := e.redeem(ctx, app, creds)
+	if err != nil {
+		return db.Connection{}, err
+	}
+	if row, err = e.admit(ctx, app, creds, given, row, commit); err != nil {
+		e.revoke(ctx, app, creds, given)
+		return row, err
+	}
+	return e.register(ctx, row, looked{person: true})
+}
+
+// admit makes a connection of credentials that work, with the token that a person's consent brought, if any.
+func (e *Engine) admit(ctx context.Context, app connectors.Connector, creds connectors.Credentials, given *connectors.Token, row db.Connection, commit Commit) (db.Connection, error) {
+	org := row.OrgID
+	account, err := e.prove(ctx, app, creds, &row, e.tokensFor(app, row, given))
 	if err != nil {
 		return db.Connection{}, err
 	}
@@ -68,6 +85,11 @@ func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput, com
 		if err := db.AddConnection(ctx, tx, &row); err != nil {
 			return taken(err)
 		}
+		if given != nil {
+			if _, err := (&tokens{e, org, row.ID}).give(ctx, tx, *given); err != nil {
+				return err
+			}
+		}
 		for _, t := range app.Triggers {
 			if t.List != nil {
 				if err := db.AddCursor(ctx, tx, org, row.ID, t.Key); err != nil {
@@ -77,10 +99,7 @@ func (e *Engine) Connect(ctx context.Context, org db.ID, in ConnectionInput, com
 		}
 		return commit(ctx, tx, row.ID)
 	})
-	if err != nil {
-		return db.Connection{}, err
-	}
-	return e.register(ctx, row, looked{person: true})
+	return row, err
 }
 
 // UpdateConnection renames a connection, or gives it other credentials, which must open the same vendor account and mode,
@@ -97,8 +116,9 @@ func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in Connect
 		return row, err
 	}
 	bad = append(bad, more...)
+	var given *connectors.Token
 	if in.Credentials != nil {
-		if more, err = e.replaced(ctx, app, &row, in.Credentials, len(bad) == 0); err != nil {
+		if given, more, err = e.replaced(ctx, app, &row, in.Credentials, len(bad) == 0); err != nil {
 			return row, err
 		}
 		bad = append(bad, more...)
@@ -122,6 +142,11 @@ func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in Connect
 		if err := db.SaveConnection(ctx, tx, &old, in.WebhookSecret != nil); err != nil {
 			return taken(err)
 		}
+		if given != nil {
+			if _, err := (&tokens{e, org, id}).give(ctx, tx, *given); err != nil {
+				return err
+			}
+		}
 		if in.Credentials != nil {
 			if err := e.wakeReauth(ctx, tx, old); err != nil {
 				return err
@@ -130,6 +155,9 @@ func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in Connect
 		return commit(ctx, tx, id)
 	})
 	if err != nil {
+		if creds, cerr := e.credentials(old); cerr == nil {
+			e.revoke(ctx, app, creds, given)
+		}
 		return old, err
 	}
 	if in.Credentials == nil && in.WebhookSecret == nil && !in.RotateSecret {
@@ -138,31 +166,61 @@ func (e *Engine) UpdateConnection(ctx context.Context, org, id db.ID, in Connect
 	return e.register(ctx, old, looked{person: true})
 }
 
-// replaced proves other credentials of a connection and puts them in the place of the old ones. Without ask they are looked
-// at and the vendor is not called.
-func (e *Engine) replaced(ctx context.Context, app connectors.Connector, row *db.Connection, given map[string]string, ask bool) (Problems, error) {
+// replaced proves other credentials of a connection and puts them in the place of the old ones. It answers the token that a
+// code among them brought. Without ask they are looked at and the vendor is not called.
+func (e *Engine) replaced(ctx context.Context, app connectors.Connector, row *db.Connection, given map[string]string, ask bool) (*connectors.Token, Problems, error) {
 	old, err := e.credentials(*row)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	creds, bad := fill(app, old, given)
 	if len(bad) > 0 || !ask {
-		return bad, nil
+		return nil, bad, nil
 	}
-	have := row.VendorAccount
-	if mode, err := app.Mode(creds); err == nil && string(mode) != have.Mode {
-		return problem(CodeModeMismatch, fmt.Sprintf("These credentials are for %s data; this connection is for %s data. The two never meet: make a connection of its own for them.", mode, have.Mode), "credentials"), nil
+	if bad := sameMode(app, creds, *row); len(bad) > 0 {
+		return nil, bad, nil
 	}
-	account, err := e.prove(ctx, app, creds, row)
+	creds, token, err := e.redeem(ctx, app, creds)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if err := e.exchange(ctx, app, creds, token, row); err != nil {
+		e.revoke(ctx, app, creds, token)
+		return nil, nil, err
+	}
+	return token, nil, nil
+}
+
+// exchange proves credentials for a connection that has others, and puts them on its row.
+func (e *Engine) exchange(ctx context.Context, app connectors.Connector, creds connectors.Credentials, given *connectors.Token, row *db.Connection) error {
+	have := row.VendorAccount
+	account, err := e.prove(ctx, app, creds, row, e.tokensFor(app, *row, given))
+	if err != nil {
+		return err
 	}
 	if account.ExternalID != have.ExternalID {
 		return problem(CodeOtherAccount, fmt.Sprintf("These credentials open %s; this connection is for %s. Make a new connection for another account.",
-			account.ExternalID, have.ExternalID), "credentials"), nil
+			accountName(account), accountName(*have)), "credentials")
 	}
 	row.Credentials, err = e.sealJSON(map[string]string(creds), connectionAD(row.OrgID, row.ID, "credentials"))
-	return nil, err
+	return err
+}
+
+// accountName is a vendor account's name, and the id that tells it from others of that name.
+func accountName(v db.VendorAccount) string {
+	if v.Name == "" || v.Name == v.ExternalID {
+		return v.ExternalID
+	}
+	return v.Name + " (" + v.ExternalID + ")"
+}
+
+// sameMode refuses credentials for test data where a connection is for live data, and the other way round.
+func sameMode(app connectors.Connector, creds connectors.Credentials, row db.Connection) Problems {
+	mode, err := app.Mode(creds)
+	if err != nil || string(mode) == row.VendorAccount.Mode {
+		return nil
+	}
+	return problem(CodeModeMismatch, fmt.Sprintf("These credentials are for %s data; this connection is for %s data. The two never meet: make a connection of its own for them.", mode, row.VendorAccount.Mode), "credentials")
 }
 
 // TestConnection proves a connection's credentials again and notes the outcome, and repairs its webhook. A refusal by the
@@ -177,7 +235,7 @@ func (e *Engine) TestConnection(ctx context.Context, org, id db.ID, commit Commi
 	if err != nil {
 		return row, err
 	}
-	_, err = e.prove(ctx, app, creds, &row)
+	_, err = e.prove(ctx, app, creds, &row, e.tokensFor(app, row, nil))
 	if p, ok := errors.AsType[Problems](err); ok {
 		switch p[0].Code {
 		case CodeUnauthorized:
@@ -220,6 +278,7 @@ func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID, commit Com
 		return row, err
 	}
 	app, _ := e.Apps.App(row.App)
+	creds, given := e.grant(ctx, app, row)
 	endpoint := false
 	err = e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if row, err = db.LockConnection(ctx, tx, org, id); err != nil {
@@ -235,8 +294,12 @@ func (e *Engine) DeleteConnection(ctx context.Context, org, id db.ID, commit Com
 		}
 		return commit(ctx, tx, id)
 	})
-	if err != nil || !endpoint {
+	if err != nil {
 		return row, err
+	}
+	if !endpoint {
+		e.revoke(ctx, app, creds, given)
+		return row, nil
 	}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
 	defer cancel()
@@ -263,8 +326,8 @@ func inUse(ctx context.Context, tx db.Tx, org, id db.ID) error {
 }
 
 func (e *Engine) wakeReauth(ctx context.Context, tx db.Tx, row db.Connection) error {
-	woken, err := db.WakeRuns(ctx, tx, `org_id = ?0 AND waiting_reason = 'REAUTH' AND
-		(connection_id = ?1 OR id IN (SELECT run_id FROM steps WHERE org_id = ?0 AND connection_id = ?1 AND waiting_reason = 'REAUTH'))`, row.OrgID, row.ID)
+	woken, err := db.WakeRuns(ctx, tx, `org_id = ?0 AND (waiting_reason = 'REAUTH' AND connection_id = ?1
+		OR waiting_reason <> 'LANE' AND id IN (SELECT run_id FROM steps WHERE org_id = ?0 AND connection_id = ?1 AND waiting_reason = 'REAUTH'))`, row.OrgID, row.ID)
 	if err != nil {
 		return err
 	}
@@ -277,10 +340,12 @@ func taken(err error) error {
 		return problem(CodeState, "Somebody else changed it meanwhile. Read it again and repeat what you meant.", "id")
 	}
 	if db.IsUnique(err, "connections_name", "flow_links_name") {
-		return problem(CodeTaken, "Another one has this name; choose a different one.", "name")
+		return nameTaken
 	}
 	return err
 }
+
+var nameTaken = problem(CodeTaken, "Another one has this name; choose a different one.", "name")
 
 func newToken() string {
 	b := make([]byte, 24)

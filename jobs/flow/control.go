@@ -57,14 +57,34 @@ func (e *Engine) Cancel(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, e
 // a run over many records those that failed are dealt with again.
 // What it has done already is not done again.
 func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, error) {
+	return e.retry(ctx, tx, org, id, e.reopen)
+}
+
+// Restart is Retry from the first step on: what steps read is read anew. What was written is not written again.
+func (e *Engine) Restart(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, error) {
+	return e.retry(ctx, tx, org, id, func(ctx context.Context, tx db.Tx, r db.Run) error {
+		switch {
+		case len(r.Progress) > 0:
+			return problem(CodeState, "A run over many records begins anew with triggerFlow. Without `from`, retryRun takes up those that failed.", "from")
+		case r.State == Succeeded:
+			return problem(CodeState, noRetry(r), "id")
+		}
+		return db.RestartSteps(ctx, tx, r.OrgID, r.ID)
+	})
+}
+
+func (e *Engine) retry(ctx context.Context, tx db.Tx, org, id db.ID, reopen func(context.Context, db.Tx, db.Run) error) (db.Run, error) {
 	r, err := e.lockInLane(ctx, tx, org, id)
 	if err != nil {
 		return r, err
 	}
 	switch {
 	case r.State == Waiting && (r.WaitingReason == ForRetry || r.WaitingReason == ForPerson):
+		if err := reopen(ctx, tx, r); err != nil {
+			return r, err
+		}
 	case r.State == Failed || r.State == Cancelled || r.State == Succeeded && r.FailedItems > 0:
-		if err := e.reopen(ctx, tx, r); err != nil {
+		if err := reopen(ctx, tx, r); err != nil {
 			return r, err
 		}
 	default:
@@ -95,6 +115,9 @@ func (e *Engine) Retry(ctx context.Context, tx db.Tx, org, id db.ID) (db.Run, er
 
 // reopen makes what failed of a run pending again: its steps, and its records.
 func (e *Engine) reopen(ctx context.Context, tx db.Tx, r db.Run) error {
+	if !final(r.State) {
+		return nil
+	}
 	if err := db.ReopenSteps(ctx, tx, r.OrgID, r.ID); err != nil || r.FailedItems == 0 {
 		return err
 	}
@@ -136,11 +159,11 @@ func noRetry(r db.Run) string {
 		case ForDependency:
 			return "The run waits for a record that another run makes or links (DEPENDENCY) and goes on by itself once it is there. If that one failed, retry it."
 		case ForReauth:
-			return "The run waits for working credentials (REAUTH). Repair the connection with updateConnection; the run then goes on by itself."
+			return "The run waits for working credentials (REAUTH). Repair the connection with updateConnection or authorizeConnection; the run then goes on by itself."
 		}
 		return "The run is WAITING and goes on by itself."
 	}
-	return "The run is over (" + r.State + ") and nothing of it failed, so there is nothing to retry."
+	return "The run is over (" + r.State + ") and nothing of it failed, so there is nothing to retry. To have it all done once more, use replayRuns."
 }
 
 // lockInLane takes a run and its lane, in the order that everyone takes them.

@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,24 +15,25 @@ import (
 	"tieline/db"
 )
 
-// prove asks the vendor who the credentials are for, and notes on row what may be shown of the answer.
-func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds connectors.Credentials, row *db.Connection) (db.VendorAccount, error) {
+// prove asks the vendor who the credentials are for, and notes on row what may be shown of the answer. What it settles goes into
+// the credentials. The tokens may be nil.
+func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds connectors.Credentials, row *db.Connection, t connectors.Tokens) (db.VendorAccount, error) {
 	none := db.VendorAccount{}
 	mode, err := app.Mode(creds)
 	if err != nil {
-		return none, refusal(app, err, secretField(app)...)
+		return none, refusal(app, err, faultyField(app, err)...)
 	}
 	look, err := e.look(ctx, app, creds, row)
 	if err != nil {
 		return none, err
 	}
-	c, err := e.openWith(app, creds, look, nil)
+	c, err := e.openWith(app, creds, look, t)
 	if err != nil {
-		return none, refusal(app, err, secretField(app)...)
+		return none, refusal(app, err, faultyField(app, err)...)
 	}
 	who, err := app.Identify(ctx, c)
 	if err != nil {
-		return none, refusal(app, err, secretField(app)...)
+		return none, refusal(app, err, faultyField(app, err)...)
 	}
 	if who.AccountID == "" && app.Account != "" {
 		who.AccountID = strings.TrimSpace(creds[app.Account])
@@ -42,6 +44,7 @@ func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds conn
 	if given := strings.TrimSpace(creds[app.Account]); app.Account != "" && given != "" && given != who.AccountID {
 		return none, problem(CodeOtherAccount, fmt.Sprintf("These credentials open %s, not %s.", who.AccountID, given), "credentials", app.Account)
 	}
+	maps.Copy(creds, who.Keep)
 	row.State, row.StateReason, row.Hints = ConnActive, "", hints(app, creds)
 	if row.Permissions, err = json.Marshal(slices.Concat([]connectors.Permission{}, who.Permissions)); err != nil {
 		return none, err
@@ -49,14 +52,22 @@ func (e *Engine) prove(ctx context.Context, app connectors.Connector, creds conn
 	return db.VendorAccount{App: app.Key, ExternalID: who.AccountID, Mode: string(mode), Name: who.Name}, nil
 }
 
-// secretField is where a form is at fault whose credentials do not work.
-func secretField(app connectors.Connector) []string {
+// faultyField is where a form is at fault whose credentials do not work: where the error says, else its secret.
+func faultyField(app connectors.Connector, err error) []string {
+	said := ""
+	if e, ok := errors.AsType[*connectors.Error](err); ok {
+		said = e.Field
+	}
+	at := []string{"credentials"}
 	for _, f := range app.Auth {
-		if f.Secret {
+		if f.Key == said && !f.Told {
 			return []string{"credentials", f.Key}
 		}
+		if f.Secret && len(at) == 1 {
+			at = append(at, f.Key)
+		}
 	}
-	return []string{"credentials"}
+	return at
 }
 
 // refusal puts a vendor's refusal of credentials into words, for the input's field at fault.
@@ -80,6 +91,12 @@ func fill(app connectors.Connector, old connectors.Credentials, given map[string
 	creds, bad := connectors.Credentials{}, Problems{}
 	known := map[string]connectors.Field{}
 	for _, f := range app.Auth {
+		if f.Told {
+			if old[f.Key] != "" {
+				creds[f.Key] = old[f.Key]
+			}
+			continue
+		}
 		known[f.Key] = f
 		v, is := given[f.Key]
 		if !is {

@@ -5,58 +5,70 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"tieline/connectors"
 	"tieline/connectors/schema"
 	"tieline/jobs/flow/expr"
 )
 
-// Definition is a flow as it is stored: a JSON document, one trigger and its steps.
+// Definition is a flow as it is stored: a JSON document, one trigger and its steps. Its JSON Schema is made of these types.
 type Definition struct {
-	Key         string         `json:"key"`
-	Name        string         `json:"name"`
-	Description string         `json:"description,omitempty"`
-	Trigger     TriggerRef     `json:"trigger"`
-	Params      map[string]any `json:"params,omitempty"` // JSON Schema of each parameter, with its default
-	Steps       []StepRef      `json:"steps"`
+	Key         string         `json:"key,omitempty" pattern:"^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*)*$" maxLength:"100" doc:"Stable key, unique among the organization's flows: custom.customers_in. It is made of the name when it is left out, and never changes."`
+	Name        string         `json:"name" minLength:"1" maxLength:"200" doc:"As users see it."`
+	Description string         `json:"description,omitempty" maxLength:"2000" doc:"What it does, in a sentence or two."`
+	Type        string         `json:"type,omitempty" enum:"INBOUND,OUTBOUND" doc:"OUTBOUND when the trigger is Togai's, else INBOUND. It may be left out."`
+	Trigger     TriggerRef     `json:"trigger" doc:"What starts it."`
+	Params      map[string]any `json:"params,omitempty" doc:"What a flow link fills in: by name, the JSON Schema of the value, with its default."`
+	Steps       []StepRef      `json:"steps" minLength:"1" maxLength:"50" doc:"What it does, in order."`
 }
 
 // TriggerRef names what starts the flow.
 type TriggerRef struct {
-	App string `json:"app"`
-	Key string `json:"key"`
+	App string `json:"app" doc:"Key of an app: stripe."`
+	Key string `json:"key" doc:"Key of one of the app's triggers: customer.created."`
 	// When is a condition that reads trigger and params. An event that it does not hold for starts nothing.
-	When string `json:"when,omitempty"`
+	When string `json:"when,omitempty" doc:"A condition, an expression that reads trigger and params. An event that it does not hold for starts nothing."`
 	// Hold is how many seconds to wait before asking the trigger whether something else explains the event. It can also
 	// read run.neighbours: the keys of the flows that are on for the trigger's vendor account.
-	Hold any `json:"hold,omitempty"`
+	Hold any `json:"hold,omitempty" doc:"Seconds to wait before the trigger is asked whether something else explains the event: a number, or an expression that also reads run.neighbours, the keys of the flows that are on for the same vendor account."`
 	// Schedule is needed by, and only by, a trigger that a clock starts.
-	Schedule *ScheduleRef `json:"schedule,omitempty"`
+	Schedule *ScheduleRef `json:"schedule,omitempty" doc:"When the trigger fires; only for those of a clock."`
 }
 
 // StepRef is one action with its input.
 type StepRef struct {
-	Key    string `json:"key"`
-	Name   string `json:"name"`
-	App    string `json:"app"`
-	Action string `json:"action"`
-	When   string `json:"when,omitempty"`
+	Key    string `json:"key" pattern:"^[a-z][a-z0-9_]*$" maxLength:"60" doc:"Unique in the flow. Expressions read the step's output as steps.<key>."`
+	Name   string `json:"name,omitempty" maxLength:"200" doc:"As users see it."`
+	App    string `json:"app" doc:"Key of an app: togai."`
+	Action string `json:"action" doc:"Key of one of the app's actions: customer.create."`
+	When   string `json:"when,omitempty" doc:"A condition, an expression. The step is SKIPPED when it does not hold."`
 	// Record is the record that the step is about, where that is not the trigger's: what the step makes is linked to it.
-	Record *RecordRef `json:"record,omitempty"`
-	Input  any        `json:"input"`
+	Record *RecordRef `json:"record,omitempty" doc:"The record that the step is about, where that is not the trigger's: what the step makes is linked to it."`
+	Input  any        `json:"input,omitempty" doc:"The action's input. Texts may hold expressions between {{ and }}; one that is nothing but an expression keeps its type."`
 	// ForEach is the key of the step that lists the records for each of which this one is done, as item.
-	ForEach string    `json:"forEach,omitempty"`
-	Match   *MatchRef `json:"match,omitempty"`
+	ForEach string    `json:"forEach,omitempty" doc:"Key of the step right before that lists records page by page: this step is done for each, which expressions read as item."`
+	Match   *MatchRef `json:"match,omitempty" doc:"How a record is known that is there already; of a step with forEach."`
+	Retry   *RetryRef `json:"retry,omitempty" doc:"How often and how soon it is tried again when a call fails in a way that may pass."`
+	// OnError says what becomes of the steps after this one while it waits, and once it has failed: "stop" (or nothing) keeps
+	// them from being begun, "continue" lets those go on that read nothing of it.
+	OnError string `json:"onError,omitempty" enum:"stop,continue" doc:"What becomes of later steps while this one waits, and when it has failed: stop keeps them from being begun, continue lets those go on that read nothing of it. stop when left out."`
+}
+
+// RetryRef says how a step is tried again that failed in a way that may pass. What is left out is as for any step.
+type RetryRef struct {
+	Tries   int     `json:"tries,omitempty" min:"1" max:"100" doc:"How often it is tried again, at most. 12 when left out."`
+	Pause   float64 `json:"pause,omitempty" min:"0.01" max:"3600" doc:"Seconds before the first time; each pause is twice the one before. 1 when left out."`
+	Longest float64 `json:"longest,omitempty" min:"0.01" max:"86400" doc:"Seconds of the longest pause. 600 when left out."`
 }
 
 // RecordRef names a record in one of the apps that a flow uses.
 type RecordRef struct {
-	App    string `json:"app"`
-	Entity string `json:"entity"`
-	ID     any    `json:"id"`
+	App    string `json:"app" doc:"Key of an app that the flow uses."`
+	Entity string `json:"entity" doc:"A kind of record that the app keeps: account."`
+	ID     any    `json:"id" doc:"Its id there; as a rule an expression."`
 }
 
 // plan is a definition made ready to run. It is immutable and shared.
@@ -68,6 +80,9 @@ type plan struct {
 	cron    *expr.Template // of its schedule; nil when it has none
 	zone    *expr.Template // likewise
 	steps   []planStep
+
+	outside func() *expr.Scope // what the filters of its links read
+	filters sync.Map           // a link's filter → its condition
 }
 
 type planStep struct {
@@ -76,81 +91,9 @@ type planStep struct {
 	input  *expr.Template
 	record *expr.Template // its id
 	when   *expr.Condition
+	needs  []int  // the steps before it that it reads
 	items  int    // how many steps are done for each record that this one lists
 	match  *match // of a step with forEach; nil when it knows records by their mappings alone
-}
-
-var stepKey = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-
-// prepare checks a definition against the apps and compiles its expressions. It answers every problem at once.
-func prepare(raw json.RawMessage, apps *connectors.Registry) (*plan, error) {
-	var d Definition
-	if err := json.Unmarshal(raw, &d); err != nil {
-		return nil, problem(CodeInvalid, "The definition is not a JSON document of a flow.", "definition")
-	}
-	scope := expr.Untyped()
-	p := &plan{Definition: d}
-	var bad Problems
-	add := func(code, message string, path ...string) { bad = append(bad, problem(code, message, path...)...) }
-	compiled := func(found []expr.Problem, path ...string) {
-		for _, x := range found {
-			add(CodeInvalid, x.Message, append(path, x.Path...)...)
-		}
-	}
-	app, ok := apps.App(d.Trigger.App)
-	if ok {
-		p.trigger, ok = app.Trigger(d.Trigger.Key)
-	}
-	if !ok {
-		add(CodeNotFound, fmt.Sprintf("There is no trigger %s in app %s.", d.Trigger.Key, d.Trigger.App), "trigger", "key")
-	}
-	if d.Trigger.When != "" {
-		var found []expr.Problem
-		p.when, found = expr.CompileCondition(d.Trigger.When, scope)
-		compiled(found, "trigger", "when")
-	}
-	if d.Trigger.Hold != nil {
-		var found []expr.Problem
-		p.hold, found = expr.Compile(d.Trigger.Hold, scope)
-		compiled(found, "trigger", "hold")
-	}
-	p.prepareSchedule(scope, add, compiled)
-	seen := map[string]bool{}
-	for i, s := range d.Steps {
-		at := []string{"steps", fmt.Sprint(i)}
-		if !stepKey.MatchString(s.Key) || seen[s.Key] {
-			add(CodeInvalid, "A step's key is lower-case letters, digits and _, and no other step has it.", append(at, "key")...)
-		}
-		seen[s.Key] = true
-		ps := planStep{StepRef: s}
-		app, ok := apps.App(s.App)
-		if ok {
-			ps.action, ok = app.Action(s.Action)
-		}
-		if !ok {
-			add(CodeNotFound, fmt.Sprintf("There is no action %s in app %s.", s.Action, s.App), append(at, "action")...)
-		}
-		var found []expr.Problem
-		ps.input, found = expr.Compile(s.Input, scope)
-		compiled(found, append(at, "input")...)
-		if s.When != "" {
-			ps.when, found = expr.CompileCondition(s.When, scope)
-			compiled(found, append(at, "when")...)
-		}
-		if r := s.Record; r != nil {
-			ps.record, found = expr.Compile(r.ID, scope)
-			compiled(found, append(at, "record", "id")...)
-			if app, ok := apps.App(r.App); !ok || !d.uses(r.App) || !app.Keeps(r.Entity) {
-				add(CodeInvalid, fmt.Sprintf("A record is of an app that the flow uses and of a kind that the app keeps; %s %s is not.", r.App, r.Entity), append(at, "record")...)
-			}
-		}
-		p.steps = append(p.steps, ps)
-	}
-	p.prepareItems(scope, func(i int) (connectors.Connector, bool) { return apps.App(p.steps[i].App) }, add, compiled)
-	if len(d.Steps) == 0 {
-		add(CodeRequired, "A flow needs at least one step.", "steps")
-	}
-	return p, bad.or()
 }
 
 // uses says whether the trigger or a step is of an app.
@@ -193,22 +136,6 @@ func (d Definition) checkParams(given map[string]any) Problems {
 		return problem(CodeInvalid, "The flow's own parameters are not a JSON Schema.", "params")
 	}
 	return misfits(s.Validate(given), "params")
-}
-
-// concerns says whether the flow's condition holds for an event. Where the body does not say enough, the run finds out.
-func (p *plan) concerns(ctx context.Context, occ connectors.Occurrence, params json.RawMessage) (bool, error) {
-	if p.when == nil || occ.Thin {
-		return true, nil
-	}
-	payload, err := asJSON(occ.Payload)
-	if err != nil {
-		return false, err
-	}
-	var given map[string]any
-	if err := json.Unmarshal(params, &given); err != nil {
-		return false, err
-	}
-	return p.when.Eval(ctx, expr.Env{Vars: map[string]any{"trigger": payload, "params": p.params(given)}, Now: occ.At})
 }
 
 func (p *plan) holdSeconds(ctx context.Context, env expr.Env) (float64, error) {

@@ -39,7 +39,52 @@ func (e *Engine) dispatch(ctx context.Context, d *dispatching) error {
 		}
 		return errs
 	})
-	return cmp.Or(failed, err, d.err)
+	if err := cmp.Or(failed, err, d.err); err != nil || !d.vague {
+		return err
+	}
+	if there, err := e.clarify(ctx, d); err != nil || !there {
+		return err
+	}
+	return e.dispatch(ctx, d)
+}
+
+// clarify reads the record of an event whose body leaves open which one it is, or whose doing it was. Where there is none,
+// nothing is made of the event.
+func (e *Engine) clarify(ctx context.Context, d *dispatching) (there bool, err error) {
+	conn, err := db.GetConnection(ctx, e.DB, d.key.OrgID, d.ev.ConnectionID)
+	if err != nil {
+		return false, err
+	}
+	if conn.State == ConnNeedsReauth {
+		return false, connectors.Errorf(connectors.Unauthorized, "event %s waits until its connection is repaired", d.key.ID)
+	}
+	app, _ := e.Apps.App(conn.App)
+	t, _ := app.Trigger(d.ev.Trigger)
+	pace := e.pacer(app, *conn.VendorAccount)
+	pace.within = personWaits
+	c, err := e.open(conn, &caller{pace: pace})
+	if err != nil {
+		return false, err
+	}
+	occ, err := t.Read(ctx, c, d.occ)
+	if err == nil {
+		occ, err = sound(occ)
+	}
+	switch x := errorOf(err); {
+	case err == nil:
+		d.read = &occ
+		return true, nil
+	case errors.Is(err, errUnreadable) || x.Kind == connectors.NotFound: // should it come to be there, listing finds it
+		return false, db.EventUnreadable(ctx, e.DB, d.key.OrgID, d.key.ID, text(err.Error()))
+	case x.Kind == connectors.RateLimited:
+		return false, errors.Join(err, pace.slow(ctx, max(x.RetryAfter, e.timing().Retry), x.Narrow))
+	case x.Kind == connectors.Unauthorized:
+		return false, errors.Join(err, e.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+			_, err := db.AwaitReauth(ctx, tx, conn, true, x.Error())
+			return err
+		}))
+	}
+	return false, fmt.Errorf("reading the record of event %s: %w", d.key.ID, err)
 }
 
 // dispatching is one event being turned into runs.
@@ -47,6 +92,9 @@ type dispatching struct {
 	e     *Engine
 	key   db.Key
 	takes bool // the first run that can begin at once is wanted
+
+	vague bool                   // its record must be read before anything is made of it
+	read  *connectors.Occurrence // which was done
 
 	ev      db.Stored
 	occ     connectors.Occurrence
@@ -70,8 +118,14 @@ func (e *Engine) dispatchAll(ctx context.Context, tx db.Tx, all []*dispatching) 
 		return err
 	}
 	conns := map[db.Key]db.Connection{}
+	if err := e.findLinks(ctx, tx, all); err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(d *dispatching) bool {
+		d.vague = d.occ.Vague && len(d.links) > 0
+		return d.vague
+	})
 	for _, do := range []func() error{
-		func() error { return e.findLinks(ctx, tx, all) },
 		func() error { return e.mapRecords(ctx, tx, all) },
 		func() (err error) {
 			conns, err = openAll(ctx, tx, all)
@@ -107,7 +161,7 @@ func (e *Engine) dispatchAll(ctx context.Context, tx db.Tx, all []*dispatching) 
 func (e *Engine) readAll(ctx context.Context, tx db.Tx, all []*dispatching) ([]*dispatching, error) {
 	byKey, keys := map[db.Key]*dispatching{}, make([]db.Key, 0, len(all))
 	for _, d := range all {
-		*d = dispatching{e: e, key: d.key, takes: d.takes}
+		*d = dispatching{e: e, key: d.key, takes: d.takes, read: d.read}
 		if d.aside = byKey[d.key] != nil; !d.aside {
 			byKey[d.key], keys = d, append(keys, d.key)
 		}
@@ -133,6 +187,9 @@ func (e *Engine) readAll(ctx context.Context, tx db.Tx, all []*dispatching) ([]*
 		}
 		if d.err = err; err != nil {
 			continue // this process is older than the trigger: the event is due again
+		}
+		if d.read != nil {
+			d.occ = *d.read
 		}
 		if d.aside = records[d.record()]; !d.aside {
 			records[d.record()], left = true, append(left, d)
@@ -185,12 +242,8 @@ func (e *Engine) occurrence(ev db.Stored) (occ connectors.Occurrence, err error)
 	if occ, err = decode(t, ev.Source, ev.Body); err != nil {
 		return occ, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	occ.Record.Name = text(occ.Record.Name)
-	if occ.Parent != nil {
-		occ.Parent.Name = text(occ.Parent.Name)
-	}
-	if strings.Contains(occ.Record.ID+occ.BusinessKey, "\x00") {
-		return occ, fmt.Errorf("%w: its record's id is no text", errUnreadable)
+	if occ, err = sound(occ); err != nil {
+		return occ, err
 	}
 	if t.Occasion { // it was named when it was stored
 		occ.Record = connectors.Subject{Entity: ev.Entity, ID: ev.RecordID, Name: ev.RecordName}
@@ -201,10 +254,23 @@ func (e *Engine) occurrence(ev db.Stored) (occ connectors.Occurrence, err error)
 	return occ, nil
 }
 
+// sound is an occurrence as Postgres can keep it.
+func sound(occ connectors.Occurrence) (connectors.Occurrence, error) {
+	occ.Record.Name = text(occ.Record.Name)
+	if occ.Parent != nil {
+		occ.Parent.Name = text(occ.Parent.Name)
+	}
+	if strings.Contains(occ.Record.ID+occ.BusinessKey, "\x00") {
+		return occ, fmt.Errorf("%w: its record's id is no text", errUnreadable)
+	}
+	return occ, nil
+}
+
 // errUnreadable says that an event can never be dispatched, by whatever process.
 var errUnreadable = errors.New("the event cannot be read")
 
-// findLinks finds the links that the events concern: of one that was released, those that held it.
+// findLinks finds the links that the events concern: of one that was released, those that held it; of one that is heard again,
+// those that had not heard it.
 func (e *Engine) findLinks(ctx context.Context, tx db.Tx, all []*dispatching) error {
 	var listeners []db.Listener
 	for _, d := range all {
@@ -227,14 +293,17 @@ func (e *Engine) findLinks(ctx context.Context, tx db.Tx, all []*dispatching) er
 		}
 	}
 	for _, d := range all {
-		if d.links = links[d.listener()]; d.ev.ReleasedAt.IsZero() {
+		if d.links = links[d.listener()]; d.ev.ReleasedAt.IsZero() && d.ev.ReheardAt.IsZero() {
 			continue
 		}
-		held, err := db.HeldBy(ctx, tx, d.ev.OrgID, d.ev.ID)
+		before, err := db.OutcomesAt(ctx, tx, d.ev.OrgID, d.ev.ID)
 		if err != nil {
 			return err
 		}
-		d.links = slices.DeleteFunc(slices.Clone(d.links), func(l db.BoundLink) bool { return !slices.Contains(held, l.ID) })
+		d.links = slices.DeleteFunc(slices.Clone(d.links), func(l db.BoundLink) bool {
+			was, heard := before[l.ID]
+			return !(was == OutcomeHeld && !d.ev.ReleasedAt.IsZero()) && (heard || d.ev.ReheardAt.IsZero())
+		})
 	}
 	return nil
 }

@@ -48,11 +48,11 @@ func (j *journal) lostRace(ctx context.Context, in connectors.Intent) (connector
 		return connectors.Ref{}, connectors.Errorf(connectors.Busy, "another request is at work on this connection; try again")
 	}
 	if in.Kind != connectors.CreateEffect {
-		return connectors.Ref{}, j.depend("another run is at work on the same entry")
+		return connectors.Ref{}, j.depend(j.mapping, "another run is at work on the same entry")
 	}
 	ref, err := j.filled(ctx, in)
 	if err == nil && !ref.Adopted {
-		err = j.depend("another run is making the same record")
+		err = j.depend(j.mapping, "another run is making the same record")
 	}
 	return ref, err
 }

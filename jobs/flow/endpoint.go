@@ -211,13 +211,23 @@ func (e *Engine) unregister(ctx context.Context, row db.Connection) error {
 	case err == nil && left > 0:
 		return db.CareLater(ctx, e.DB, row, left+time.Second)
 	case err == nil:
-		return db.ForgetConnection(ctx, e.DB, row)
+		return e.forget(ctx, app, row)
 	case k == connectors.Unauthorized, k == connectors.Forbidden, time.Since(row.DeletedAt) > removeTill:
 		e.Log.WarnContext(ctx, "a webhook stays at its vendor: it cannot be removed", "org", row.OrgID, "connection", row.ID, "error", err)
-		return db.ForgetConnection(ctx, e.DB, row)
+		return e.forget(ctx, app, row)
 	}
 	e.Log.WarnContext(ctx, "a webhook could not be removed; that is tried again", "org", row.OrgID, "connection", row.ID, "error", err)
 	return db.CareLater(ctx, e.DB, row, e.pauseSince(time.Time{}, row.DeletedAt))
+}
+
+// forget removes the credentials of a deleted connection, and gives back what a person's consent brought.
+func (e *Engine) forget(ctx context.Context, app connectors.Connector, row db.Connection) error {
+	creds, given := e.grant(ctx, app, row)
+	err := db.ForgetConnection(ctx, e.DB, row)
+	if err == nil {
+		e.revoke(ctx, app, creds, given)
+	}
+	return err
 }
 
 // leftovers removes what we may have registered before a person gave a secret, and answers when to look again.

@@ -26,7 +26,9 @@ type Engine struct {
 	Timing Timing
 
 	URLs      map[string]string     // app key → root that replaces the vendor's own
-	PublicURL string                // what vendors call; empty when they cannot reach us
+	Logins    map[string]string     // app key → root that replaces the vendor's authorization server
+	PublicURL string                // what vendors and browsers call; empty when they cannot reach us
+	Origins   []string              // web pages that a browser may be sent back to from a vendor's consent page: scheme://host[:port]
 	Base      http.RoundTripper     // nil: http.DefaultTransport
 	Observe   func(connectors.Call) // metrics; nil: none
 	Ended     func(state string)    // metrics: told of each run that ends; once more when its commit fails. nil: none
@@ -103,6 +105,7 @@ type TaskKind string
 const (
 	Activate TaskKind = "activate" // go on with a run
 	Dispatch TaskKind = "dispatch" // turn an event into runs
+	Replay   TaskKind = "replay"   // go on with a replay of many runs
 	Care     TaskKind = "care"     // look after a connection: read what webhooks missed
 )
 
@@ -115,7 +118,7 @@ func (e *Engine) plan(ctx context.Context, idb bun.IDB, org, version db.ID) (*pl
 	if err != nil {
 		return nil, err
 	}
-	p, err := prepare(v.Definition, e.Apps)
+	p, err := prepared(v.Definition, e.Apps)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,12 @@ func fee(name string, rates map[string]float64) map[string]any {
 	}}
 }
 
+// once makes a fee one that is charged once.
+func once(fee map[string]any) map[string]any {
+	fee["rateCard"].(map[string]any)["rateCardDetails"].(map[string]any)["fixedFeeRateCard"].(map[string]any)["type"] = "ONE_TIME"
+	return fee
+}
+
 func perCurrency(rates map[string]float64) (out []map[string]any) {
 	for c, r := range rates {
 		out = append(out, map[string]any{"currency": c, "rate": r})
@@ -123,6 +129,7 @@ func TestPricePlansOut(t *testing.T) {
 	w.billed("acme", "USD")
 	w.billed("beta", "EUR")
 	plan := w.pricePlan("Gold", "QUARTERLY", []string{"USD", "EUR"}, fee("base", map[string]float64{"USD": 49.9, "EUR": 45}),
+		once(fee("setup", map[string]float64{"USD": 99, "EUR": 90})),
 		metered("calls", "TIERED", slab(0, "PER_UNIT", 0), slab(1000, "PER_UNIT", 0.0005), slab(5000, "FLAT", 10)))
 	w.attach("acme", plan)
 	w.settled(1)
@@ -130,16 +137,17 @@ func TestPricePlansOut(t *testing.T) {
 	w.sure(w.settled(2), flow.Succeeded, flow.Succeeded)
 
 	products, prices, links := w.stripe.First().All("product"), w.stripe.First().All("price"), w.stripe.First().All("payment_link")
-	if len(products) != 1 || products[0]["id"] != "togai_pp_"+plan || len(prices) != 3 || len(links) != 2 {
+	if len(products) != 1 || products[0]["id"] != "togai_pp_"+plan || len(prices) != 5 || len(links) != 2 {
 		t.Fatalf("%d products, %d prices, %d links: %v", len(products), len(prices), len(links), products)
 	}
 	got := map[string]string{}
 	for _, p := range prices {
-		r := p["recurring"].(map[string]any)
+		r, _ := p["recurring"].(map[string]any) // nil of what is paid once
 		got[strings.TrimPrefix(fmt.Sprint(p["lookup_key"]), "togai_pp_"+plan+":")] = fmt.Sprint(p["currency"], " ", p["unit_amount"], " ", r["interval"], " ", r["interval_count"], " ", r["usage_type"], " ", p["tiers_mode"])
 	}
 	want := map[string]string{
-		"base:usd": "usd 4990 month 3 licensed <nil>", "base:eur": "eur 4500 month 3 licensed <nil>", "calls:usd": "usd <nil> month 3 metered graduated",
+		"base:usd": "usd 4990 month 3 licensed <nil>", "base:eur": "eur 4500 month 3 licensed <nil>",
+		"setup:usd": "usd 9900 <nil> <nil> <nil> <nil>", "setup:eur": "eur 9000 <nil> <nil> <nil> <nil>", "calls:usd": "usd <nil> month 3 metered graduated",
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("prices %v, want %v", got, want)

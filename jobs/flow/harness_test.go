@@ -20,6 +20,7 @@ import (
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai"
 	"tieline/connectors/togai/togaisim"
+	"tieline/connectors/zohobooks"
 	"tieline/connectors/zuora"
 	"tieline/db"
 	"tieline/db/dbtest"
@@ -38,9 +39,9 @@ type world struct {
 	hooks  *httptest.Server
 	keys   string // as TIELINE_KEYS has them
 
-	stripeConn, togaiConn, zuoraConn db.Connection
-	workers                          sync.WaitGroup
-	cancel                           context.CancelFunc
+	stripeConn, togaiConn, zuoraConn, booksConn db.Connection
+	workers                                     sync.WaitGroup
+	cancel                                      context.CancelFunc
 }
 
 // deadline bounds every wait of these tests.
@@ -58,7 +59,7 @@ func newWorld(t *testing.T) *world {
 	g.Timeout, g.Settle = 400*time.Millisecond, 20*time.Millisecond
 	s.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 	g.Rate = s.Rate
-	apps, err := connectors.NewRegistry(s, g, scheduler.Connector(), zuora.Connector())
+	apps, err := connectors.NewRegistry(s, g, scheduler.Connector(), zuora.Connector(), zohobooks.Connector())
 	must(t, err)
 	level := slog.LevelError + 4
 	if testing.Verbose() {
@@ -103,7 +104,7 @@ func (w *world) link(key string, params map[string]any) db.FlowLink {
 	must(w.t, err)
 	var d flow.Definition
 	must(w.t, json.Unmarshal(v.Definition, &d))
-	conns := map[string]db.ID{"stripe": w.stripeConn.ID, "togai": w.togaiConn.ID, "zuora": w.zuoraConn.ID}
+	conns := map[string]db.ID{"stripe": w.stripeConn.ID, "togai": w.togaiConn.ID, "zuora": w.zuoraConn.ID, "zohobooks": w.booksConn.ID}
 	in := flow.LinkInput{FlowID: f.ID, Name: key, Params: params, Connections: map[string]db.ID{"trigger": conns[d.Trigger.App]}}
 	for _, s := range d.Steps {
 		in.Connections[s.Key] = conns[s.App]
@@ -134,14 +135,18 @@ func (w *world) webhook(rw http.ResponseWriter, r *http.Request) {
 		var secrets []string
 		if secrets, err = w.engine.WebhookSecrets(row); err == nil {
 			var env connectors.Envelope
-			if env, err = app.Webhook.Open(connectors.Delivery{Header: r.Header, Body: body, ReceivedAt: time.Now()}, secrets); err == nil && env.Trigger != "" {
+			if env, err = app.Webhook.Open(connectors.Delivery{Header: r.Header, Query: r.URL.Query(), Body: body, ReceivedAt: time.Now()}, secrets); err == nil && env.Trigger != "" {
+				if env.Body != "" {
+					body = []byte(env.Body)
+				}
 				_, err = w.Take(r.Context(), row, flow.FromWebhook, []connectors.Item{{Envelope: env, Body: body}})
 			}
 		}
 	}
+	ask, asked := errors.AsType[connectors.NoProof](err)
 	switch {
-	case errors.Is(err, connectors.ErrNoProof):
-		rw.Header().Set("WWW-Authenticate", app.Webhook.Challenge)
+	case asked:
+		rw.Header().Set("WWW-Authenticate", string(ask))
 		rw.WriteHeader(http.StatusUnauthorized)
 	case err != nil:
 		http.Error(rw, err.Error(), http.StatusServiceUnavailable)

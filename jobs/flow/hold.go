@@ -18,7 +18,7 @@ func (a *Activation) begin(ctx context.Context) (*Next, error) {
 	s := &a.steps[i]
 	err := a.prepareRecord(ctx, s)
 	if err != nil {
-		return a.stopped(ctx, s, a.run.ConnectionID, err)
+		return a.stoppedWhole(ctx, s, err)
 	}
 	if s.State == Skipped {
 		next := a.ended(s)
@@ -65,19 +65,17 @@ func (a *Activation) prepareRecord(ctx context.Context, s *db.Step) error {
 		if a.subj, err = a.plan.trigger.Read(ctx, c, a.subj); err != nil {
 			return err
 		}
-		if a.vars["trigger"], err = asJSON(a.subj.Payload); err != nil || a.plan.when == nil || len(a.effects) > 0 {
+		if a.vars["trigger"], err = asJSON(a.subj.Payload); err != nil || len(a.effects) > 0 {
 			return err // what has begun goes on
 		}
-		holds, err := a.plan.when.Eval(ctx, a.env())
-		if err == nil && !holds {
-			a.closeRest(Skipped, notConcerned)
+		why, err := unmet(ctx, a.plan.when, a.filter, a.env())
+		if err == nil && why != "" {
+			a.closeRest(Skipped, why)
 		}
 		return err
 	}
 	return nil
 }
-
-const notConcerned = "Nothing to do: the flow's condition does not hold for the event."
 
 // holdSeconds is how long to wait for an explanation: not at all when the trigger has none to offer, the run was started
 // by an echo, or it has begun to write.

@@ -142,8 +142,10 @@ func TestImport(t *testing.T) {
 			t.Errorf("%s is linked to %q, its metadata is %v", id, mapped, w.metadata(id))
 		}
 	}
-	if got := w.settingOf("known", "StripeCustomerId"); got != known {
-		t.Errorf("the account that was there names %q", got)
+	for account, customer := range map[string]string{"known": known, "named-1": named, ours: ours} { // by whatever it is known
+		if got := w.settingOf(account, "StripeCustomerId"); got != customer {
+			t.Errorf("account %s, which was there, names %q, want %s", account, got, customer)
+		}
 	}
 	if n := w.togai.Count("GET", "/customers") + w.togai.Count("GET", "/accounts"); n > 10 { // both lists, and the connection's test
 		t.Errorf("Togai was listed %d times", n)

@@ -263,6 +263,11 @@ func (w *passage) part(it *item, run db.Run) *Activation {
 	a.vars = maps.Clone(w.a.vars)
 	outputs, _ := a.vars["steps"].(map[string]any)
 	a.vars["steps"] = maps.Clone(outputs)
+	if said, ok := a.vars["run"].(map[string]any); ok {
+		said = maps.Clone(said)
+		said["linked"] = w.linked(it)
+		a.vars["run"] = said
+	}
 	return a
 }
 
@@ -307,6 +312,20 @@ func (w *passage) do(ctx context.Context, it *item, base db.Run) error {
 	return w.keep(ctx, it, a)
 }
 
+// linked tells whether a record had its counterpart, as far as its steps make one, before this run. Whoever takes the run up
+// again sees the same.
+func (w *passage) linked(it *item) bool {
+	for k := range w.plan.items {
+		s, p := w.a.steps[w.first+k], w.a.plan.steps[w.first+k]
+		if p.match != nil && slices.ContainsFunc(it.slots, func(o db.Slot) bool {
+			return o.VendorAccountID == s.VendorAccountID && o.Entity == p.action.Entity && o.Role == "" && o.ExternalID != "" && o.RunID != w.a.run.ID
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
 // made tells whether this run made a record for the item.
 func (a *Activation) made() bool {
 	for _, ef := range a.effects {
@@ -349,7 +368,7 @@ func (w *passage) judge(ctx context.Context, it *item, a *Activation, s *db.Step
 	if errors.Is(err, errCancelled) {
 		return err
 	}
-	t := w.a.e.timing()
+	t := a.timing(s.Key)
 	v := t.judge(err, it.tries)
 	if v.state == Failed && a.unsettledIn(s.Key) {
 		v = t.keepLooking(v)

@@ -60,7 +60,8 @@ func (j *journal) Pace(ctx context.Context, c connectors.Call) (done func(), err
 }
 
 // Called implements connectors.Journal. What a status means is the connector's to say, so it shows on the step.
-func (j *journal) Called(_ context.Context, c connectors.Call) {
+func (j *journal) Called(ctx context.Context, c connectors.Call) {
+	j.pace.called(ctx, c)
 	if j.a == nil {
 		return
 	}
@@ -71,7 +72,7 @@ func (j *journal) Called(_ context.Context, c connectors.Call) {
 		return
 	}
 	at := db.Attempt{
-		OrgID: j.conn.OrgID, ID: db.NewID(), RunID: j.a.run.ID, Step: j.step.Key, Method: c.Method, Path: c.Path, Status: c.Status,
+		OrgID: j.conn.OrgID, ID: db.NewID(), RunID: j.a.run.ID, Step: j.step.Key, ConnectionID: j.conn.ID, Method: c.Method, Path: c.Path, Status: c.Status,
 		RequestID: c.RequestID, At: c.Started, TookUS: c.Took.Microseconds(),
 	}
 	if c.Write && j.effect != nil {
@@ -166,7 +167,7 @@ func (j *journal) known(ctx context.Context, key string) (*db.Effect, error) {
 			j.adopted = true
 			return &ef, nil
 		}
-		return nil, j.depend("another run is at work on the same record")
+		return nil, j.depend(ef.MappingID, "another run is at work on the same record")
 	}
 	return &ef, nil
 }
@@ -174,13 +175,13 @@ func (j *journal) known(ctx context.Context, key string) (*db.Effect, error) {
 // fresh tells whether the mapping at hand was made with this run, so that nothing can have been there before.
 func (j *journal) fresh() bool { return j.a.fresh && j.mapping == j.a.run.MappingID }
 
-// depend makes the step wait for the slot to be filled or released, and no longer than patience allows. Whoever fills it
-// wakes the run; it looks by itself too, ever less often, as it may have looked just before.
-func (j *journal) depend(why string) error {
+// depend makes the step wait for a slot of a mapping to be filled or released, and no longer than patience allows. Whoever
+// fills it wakes the run; it looks by itself too, ever less often, as it may have looked just before.
+func (j *journal) depend(mapping db.ID, why string) error {
 	if t := j.e.timing(); !j.step.StartedAt.IsZero() && time.Since(j.step.StartedAt) > t.Patience {
 		return connectors.Errorf(connectors.Conflict, "%s, and it did not end within %s", why, t.Patience)
 	}
-	return &errWait{reason: ForDependency, for_: j.e.timing().rhythm(time.Since(j.step.StartedAt)), why: why}
+	return &errWait{reason: ForDependency, for_: j.e.timing().rhythm(time.Since(j.step.StartedAt)), awaits: mapping, why: why}
 }
 
 // filled answers the record that is in the slot already, with what else the same write would have made.
@@ -195,7 +196,7 @@ func (j *journal) filled(ctx context.Context, in connectors.Intent) (connectors.
 		case err != nil:
 			return ref, err
 		case slot.ExternalID == "":
-			return ref, j.depend("another run is making the same record")
+			return ref, j.depend(j.mapping, "another run is making the same record")
 		case i == 0:
 			ref = connectors.Ref{ID: slot.ExternalID, Name: slot.Name, Attributes: slot.Attributes, Adopted: true}
 		default:

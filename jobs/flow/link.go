@@ -24,6 +24,9 @@ type LinkInput struct {
 	Name        string
 	Connections map[string]db.ID // TriggerSlot and every step's key
 	Params      map[string]any
+	Version     int      // of the flow, to stay with; zero: the newest, whichever that is
+	Filter      string   // an expression that an event must satisfy; empty: any does
+	Redact      []string // fields that the history of runs hides, by name or path
 }
 
 // CreateLink binds a flow to connections. It starts disabled.
@@ -35,7 +38,7 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 	if err != nil {
 		return db.FlowLink{}, err
 	}
-	version, err := db.NewestVersion(ctx, tx, org, f.ID)
+	version, err := chosenVersion(ctx, tx, f, in.Version)
 	if err != nil {
 		return db.FlowLink{}, err
 	}
@@ -49,6 +52,9 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 	}
 	var bad Problems
 	bad = append(bad, checkName(in.Name)...)
+	in.Filter = strings.TrimSpace(in.Filter)
+	bad = append(bad, p.checkFilter(in.Filter)...)
+	bad = append(bad, checkRedact(in.Redact)...)
 	bad = append(bad, p.checkParams(in.Params)...)
 	if len(bad) == 0 {
 		_, err := p.clock(ctx, in.Params)
@@ -71,13 +77,32 @@ func (e *Engine) CreateLink(ctx context.Context, tx db.Tx, org db.ID, in LinkInp
 	}
 	link := db.FlowLink{
 		OrgID: org, ID: db.NewID(), FlowID: f.ID, Name: in.Name, TriggerConnectionID: in.Connections[TriggerSlot],
-		Trigger: p.Trigger.Key, Params: params,
+		Trigger: p.Trigger.Key, Params: params, Filter: in.Filter, Redact: append([]string{}, in.Redact...),
+	}
+	if in.Version != 0 {
+		link.PinnedVersionID = version.ID
 	}
 	steps := make([]db.FlowLinkStep, len(p.steps))
 	for i, s := range p.steps {
 		steps[i] = db.FlowLinkStep{OrgID: org, FlowLinkID: link.ID, Step: s.Key, ConnectionID: in.Connections[s.Key]}
 	}
 	return link, taken(db.AddFlowLink(ctx, tx, &link, steps))
+}
+
+// chosenVersion is the version of a flow that a link asks for.
+func chosenVersion(ctx context.Context, tx bun.IDB, f db.Flow, number int) (db.FlowVersion, error) {
+	if number != 0 {
+		v, err := db.VersionNumber(ctx, tx, f.OrgID, f.ID, number)
+		if errors.Is(err, db.ErrNotFound) {
+			return v, problem(CodeNotFound, fmt.Sprintf("The flow has no version %d.", number), "version")
+		}
+		return v, err
+	}
+	v, err := db.NewestVersion(ctx, tx, f.OrgID, f.ID)
+	if errors.Is(err, db.ErrNotFound) {
+		return v, problem(CodeState, "The flow was never published, so there is nothing to link. Publish its draft first: publishFlow.", "flowId")
+	}
+	return v, err
 }
 
 // checkConnections says which of a link's connections are missing, of the wrong app, or of the other mode.
@@ -147,7 +172,7 @@ func (b bound) gone() Problems {
 		if c.DeletedAt.IsZero() {
 			return nil
 		}
-		return problem(CodeState, fmt.Sprintf("The connection %q, which the link uses for %s, was deleted. Make a new link with another one: createFlowLink.", c.Name, roles), "id")
+		return problem(CodeState, fmt.Sprintf("The connection %q, which the link uses for %s, was deleted. Choose another one with updateFlowLink.", c.Name, roles), "id")
 	})
 }
 
@@ -220,14 +245,16 @@ func (e *Engine) EnableLink(ctx context.Context, org, id db.ID, door Door, commi
 	return link, err
 }
 
-// DisableLink switches a link off. Runs that exist go on; events that come meanwhile make none.
-func (e *Engine) DisableLink(ctx context.Context, tx db.Tx, org, id db.ID) (db.FlowLink, error) {
+// DisableLink switches a link off. Runs that exist go on; events that come meanwhile make none. It answers what waits there.
+func (e *Engine) DisableLink(ctx context.Context, tx db.Tx, org, id db.ID) (db.Waiting, error) {
 	link, err := db.GetFlowLink(ctx, tx, org, id)
 	if err != nil {
-		return link, err
+		return db.Waiting{}, err
 	}
-	err = db.SwitchLink(ctx, tx, &link, false)
-	return link, err
+	if err := db.SwitchLink(ctx, tx, &link, false); err != nil {
+		return db.Waiting{}, err
+	}
+	return db.WaitingAt(ctx, tx, link)
 }
 
 // DeleteLink removes a link. Its runs stay, and those that are not over go on.

@@ -24,7 +24,7 @@ func (e *Engine) open(row db.Connection, j connectors.Journal) (connectors.Conn,
 // openWith opens what need not be a connection yet: its tokens may be nil, and are then kept for this Conn alone.
 func (e *Engine) openWith(app connectors.Connector, creds connectors.Credentials, j connectors.Journal, t connectors.Tokens) (connectors.Conn, error) {
 	return connectors.Open(app, creds, connectors.Options{
-		URL: e.URLs[app.Key], Journal: j, Tokens: t, Base: e.Base, Log: e.Log, Observe: e.Observe,
+		URL: e.URLs[app.Key], Login: e.Logins[app.Key], Journal: j, Tokens: t, Base: e.Base, Log: e.Log, Observe: e.Observe,
 	})
 }
 

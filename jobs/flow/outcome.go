@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tieline/connectors"
+	"tieline/db"
 	"tieline/jobs/flow/expr"
 )
 
@@ -16,6 +17,7 @@ type verdict struct {
 	state   string        // Waiting or Failed
 	reason  string        // of Waiting
 	wait    time.Duration // until the next try; negative: until somebody wakes it
+	awaits  db.ID         // the mapping whose slot wakes it
 	kind    connectors.Kind
 	message string // what people read
 	reauth  bool   // the connection's credentials do not work
@@ -27,6 +29,7 @@ type verdict struct {
 type errWait struct {
 	reason string
 	for_   time.Duration // negative: until woken
+	awaits db.ID         // the mapping whose slot, filled or released, wakes it
 	why    string
 }
 
@@ -41,7 +44,7 @@ var errCancelled = errors.New("the run is being cancelled")
 // judge says what to do about a step's error. It is the only place where the kinds are told apart.
 func (t Timing) judge(err error, tries int) verdict {
 	if w, ok := errors.AsType[*errWait](err); ok {
-		return verdict{state: Waiting, reason: w.reason, wait: w.for_, message: w.why, free: true}
+		return verdict{state: Waiting, reason: w.reason, wait: w.for_, awaits: w.awaits, message: w.why, free: true}
 	}
 	var x *connectors.Error
 	if !errors.As(err, &x) {

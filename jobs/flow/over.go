@@ -15,6 +15,7 @@ const overPause = 20 * time.Millisecond
 type over struct {
 	mu     sync.Mutex
 	leases []db.Lease
+	giving sync.WaitGroup
 }
 
 // callOver gives a call's lease back, soon and with others. One that is lost ends by itself.
@@ -25,11 +26,16 @@ func (e *Engine) callOver(l db.Lease) {
 	e.over.mu.Lock()
 	defer e.over.mu.Unlock()
 	if e.over.leases = append(e.over.leases, l); len(e.over.leases) == 1 {
+		e.over.giving.Add(1)
 		time.AfterFunc(overPause, e.giveBack)
 	}
 }
 
+// Rest waits until what the engine does by the way is done. Nothing may be asked of it any more.
+func (e *Engine) Rest() { e.over.giving.Wait() }
+
 func (e *Engine) giveBack() {
+	defer e.over.giving.Done()
 	e.over.mu.Lock()
 	leases := e.over.leases
 	e.over.leases = nil

@@ -266,6 +266,17 @@ func (p *pacer) slow(ctx context.Context, d time.Duration, narrow bool) error {
 	return db.DelayCalls(ctx, p.e.DB, org, id, l.bulk, d)
 }
 
+// called keeps the account quiet for as long as an answer asks for, where that is longer than its calls are apart anyway. What
+// cannot be written down now is told again by the next answer.
+func (p *pacer) called(ctx context.Context, c connectors.Call) {
+	if c.Ease <= p.last.own.Every {
+		return
+	}
+	if err := p.slow(context.WithoutCancel(ctx), c.Ease, false); err != nil {
+		p.e.Log.WarnContext(ctx, "the account's budget could not be eased", "app", p.app.Key, "error", err)
+	}
+}
+
 // look is the journal of a look at who credentials are for. The account's budget pays for it where it is known already; a
 // new one cannot be in use, so that it is enough not to be faster than that.
 func (e *Engine) look(ctx context.Context, app connectors.Connector, creds connectors.Credentials, row *db.Connection) (connectors.Journal, error) {

@@ -9,6 +9,8 @@ import (
 
 	"tieline/connectors"
 	"tieline/connectors/sim"
+	"tieline/connectors/zuora/zuorasim"
+	"tieline/jobs/flow"
 )
 
 // TestQuiet: when a vendor asks for quiet, nobody calls the account until then; when it means only calls like the one that
@@ -117,6 +119,32 @@ func TestParallel(t *testing.T) {
 		t.Errorf("%d calls were in the air, want %d", peak, most)
 	}
 	w.until("the leases back", "SELECT bool_and(lease_until = '-infinity') FROM call_leases")
+}
+
+// TestEase: an answer that is good and tells that little is left of what the vendor allows lets everybody's next call wait, and
+// nobody is refused.
+func TestEase(t *testing.T) {
+	t.Parallel()
+	w, s := zuoraWorld(t)
+	ask := func() {
+		t.Helper()
+		_, err := w.engine.FieldOptions(t.Context(), w.org, w.zuoraConn.ID, flow.OptionQuery{Field: "charge_id", First: 1})
+		must(t, err)
+	}
+	quiet := func() (seconds float64) {
+		t.Helper()
+		must(t, w.db.NewRaw(`SELECT extract(epoch FROM b.tat - clock_timestamp()) FROM buckets b JOIN vendor_accounts v ON v.id = b.vendor_account_id
+			WHERE v.app = 'zuora' AND b.bucket = ''`).Scan(t.Context(), &seconds))
+		return seconds
+	}
+	s.Others(zuorasim.Others{Left: 50000, Reset: time.Minute})
+	if ask(); quiet() > 2 {
+		t.Errorf("plenty is left, and nobody calls for %.1f s", quiet())
+	}
+	s.Others(zuorasim.Others{Left: 5, Reset: time.Minute})
+	if ask(); quiet() < 8 || quiet() > 12 {
+		t.Errorf("the next call waits %.1f s, want about 10", quiet())
+	}
 }
 
 // TestBulkGivesWay: bulk work leaves a busy account to what people wait for, and has its turn after a while all the same.

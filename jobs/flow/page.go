@@ -39,7 +39,7 @@ func (e *Engine) keep(ctx context.Context, p *page) error {
 		return err
 	}
 	if p.a != nil {
-		p.a.done, p.a.settled, p.a.attempts = nil, nil, nil
+		p.a.done, p.a.settled, p.a.attempts, p.a.outputs = nil, nil, nil, nil
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (e *Engine) saveProgress(ctx context.Context, tx db.Tx, all []*page) ([]*pa
 			if p.err != nil {
 				return nil, p.err
 			}
-			n, err := p.a.lookAgain(ctx, tx, *p.next)
+			n, err := p.a.lookAgainEach(ctx, tx, *p.next)
 			if err != nil {
 				return nil, err
 			}
@@ -132,6 +132,7 @@ func (e *Engine) saveProgress(ctx context.Context, tx db.Tx, all []*page) ([]*pa
 	}
 	var good []*page
 	var settled []*db.Effect
+	var outputs []db.StepOutput
 	for _, p := range all {
 		if p.a != nil && p.err == nil && p.progress.Fenced {
 			p.err = errFenced
@@ -140,7 +141,12 @@ func (e *Engine) saveProgress(ctx context.Context, tx db.Tx, all []*page) ([]*pa
 			continue
 		}
 		if good = append(good, p); p.a != nil {
-			settled = append(settled, p.a.settled...)
+			settled, outputs = append(settled, p.a.settled...), append(outputs, p.a.outputs...)
+		}
+	}
+	if len(outputs) > 0 {
+		if err := db.KeepOutputs(ctx, tx, outputs); err != nil {
+			return nil, err
 		}
 	}
 	if len(settled) == 0 {
@@ -162,12 +168,16 @@ func (p *page) say() *db.Progress {
 	}
 	p.leaving = a.run
 	a.e.apply(&p.leaving, *p.next)
-	last := db.Told{State: p.leaving.State, WaitingReason: p.leaving.WaitingReason, WakeAt: p.leaving.WakeAt}
-	if s := p.next.step; s != nil {
-		last.Step, last.StepState = s.Key, s.State
+	told := a.told(a.done)
+	for _, n := range append(slices.Clone(p.next.beside), *p.next) { // the one that decided it comes last
+		now := db.Told{State: p.leaving.State, WaitingReason: p.leaving.WaitingReason, WakeAt: p.leaving.WakeAt}
+		if s := n.step; s != nil {
+			now.Step, now.StepState = s.Key, s.State
+		}
+		told = append(told, now)
 	}
 	p.progress = &db.Progress{
-		Run: &p.leaving, Leaves: true, Steps: append(slices.Clip(a.done), a.changed(*p.next)...), Told: append(a.told(a.done), last), Attempts: a.attempts,
+		Run: &p.leaving, Leaves: true, Steps: append(slices.Clip(a.done), a.changed(*p.next)...), Told: told, Attempts: a.attempts,
 	}
 	return p.progress
 }
@@ -214,6 +224,11 @@ func (e *Engine) endRuns(ctx context.Context, tx db.Tx, all []*page) error {
 		if r := p.leaving; p.ends() {
 			if err := e.afterEnd(ctx, tx, r, p.progress.Followed); err != nil {
 				return err
+			}
+			if done := r.State == Suppressed || r.State == Succeeded && r.FailedItems == 0; done && slices.ContainsFunc(p.a.steps, func(s db.Step) bool { return s.Redacted }) {
+				if err := db.DropOutputs(ctx, tx, r.OrgID, r.ID); err != nil {
+					return err
+				}
 			}
 			if out := (db.LinkRan{OrgID: r.OrgID, FlowLinkID: r.FlowLinkID, Failed: r.State == Failed}); r.State != Cancelled && !slices.Contains(ran, out) {
 				ran = append(ran, out)

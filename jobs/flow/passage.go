@@ -128,7 +128,7 @@ func (w *passage) begin(ctx context.Context) (skip bool, err error) {
 	if w.in, err = storable(in); err != nil {
 		return false, err
 	}
-	s.Input = w.in
+	s.Input, s.Redacted = shown(w.in, func(text string) string { return text }, a.redact)
 	if bad := w.plan.action.Input.Validate(in); len(bad) > 0 {
 		return false, connectors.Errorf(connectors.Invalid, "%s: %s", strings.Join(bad[0].Path, "."), bad[0].Message)
 	}

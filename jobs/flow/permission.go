@@ -15,7 +15,7 @@ import (
 // found when they were last tried is enough to go on; before a link is refused they are tried again, as whoever has just
 // granted a permission at the vendor comes here next.
 func (e *Engine) lacking(ctx context.Context, link db.FlowLink, use bound) (Problems, error) {
-	version, err := db.NewestVersion(ctx, e.DB, link.OrgID, link.FlowID)
+	version, err := db.LinkVersion(ctx, e.DB, link)
 	if err != nil {
 		return nil, err
 	}
@@ -23,10 +23,7 @@ func (e *Engine) lacking(ctx context.Context, link db.FlowLink, use bound) (Prob
 	if err != nil {
 		return nil, err
 	}
-	needs := map[string]string{TriggerSlot: link.Trigger} // role → what of its app it uses
-	for _, s := range p.steps {
-		needs[s.Key] = s.Action
-	}
+	needs := p.roles()
 	bad, err := use.lacks(needs)
 	if err != nil || len(bad) == 0 {
 		return nil, err

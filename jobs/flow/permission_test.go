@@ -42,3 +42,38 @@ func TestEnablingSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("granted meanwhile: %v", err)
 	}
 }
+
+// TestCheckingSaysWhatItsLinksLack: whoever saves a flow is told which of its links could not do what it asks now, or not follow
+// at all.
+func TestCheckingSaysWhatItsLinksLack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	narrow := w.connect("stripe", "Narrow", map[string]string{"api_key": w.stripe.First().RestrictedKey("rak_checkout_session_read", "rak_invoiceitem_read")})
+	var f db.Flow
+	must(t, w.db.NewSelect().Model(&f).Where("org_id = ? AND key = ?", w.org, "stripe.customers_in").Scan(t.Context()))
+	must(t, w.db.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		_, err := w.engine.CreateLink(ctx, tx, w.org, flow.LinkInput{FlowID: f.ID, Name: "small", Connections: map[string]db.ID{"trigger": narrow.ID, "account": w.togaiConn.ID, "note": narrow.ID}})
+		return err
+	}))
+	v, err := db.NewestVersion(t.Context(), w.db, w.org, f.ID)
+	must(t, err)
+	more := strings.Replace(string(v.Definition), `"steps":`, `"steps":[{"key":"extra","name":"Extra","app":"togai","action":"account.get","input":{"account_id":"x"}}`, 1)
+	if before, after, ok := strings.Cut(more, "}}"); ok {
+		more = before + "}}," + strings.TrimPrefix(strings.TrimSpace(after), "[")
+	}
+	for doc, says := range map[string][]string{
+		string(v.Definition): {flow.CodeForbidden, `"small"`, `"Narrow"`, "Checkout Sessions, read"},
+		more:                 {flow.CodeLinks, `"small"`, "extra"},
+	} {
+		issues, err := w.engine.Check(t.Context(), w.db, w.org, f.ID, []byte(doc))
+		must(t, err)
+		if len(issues) != 1 || !issues[0].Warning {
+			t.Fatalf("%+v\n%s", issues, doc)
+		}
+		for _, say := range says {
+			if !strings.Contains(issues[0].Code+" "+issues[0].Message, say) {
+				t.Errorf("%+v does not say %q", issues[0], say)
+			}
+		}
+	}
+}

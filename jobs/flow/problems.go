@@ -27,6 +27,12 @@ const (
 	CodeInUse        = "IN_USE"
 	CodeState        = "WRONG_STATE"
 	CodeUnavailable  = "VENDOR_UNAVAILABLE"
+
+	// Of authorizations alone: a person reads them on a page.
+	CodeExpired      = "EXPIRED"       // its time is up, or there is none
+	CodeEnded        = "ENDED"         // a browser has come back before
+	CodeOtherBrowser = "OTHER_BROWSER" // it was begun in another one
+	CodeDeclined     = "DECLINED"      // the person said no
 )
 
 // Problems are all that is wrong. As an error they refuse a request; nothing was changed.

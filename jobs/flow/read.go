@@ -276,3 +276,5 @@ type caller struct {
 func (c *caller) Pace(ctx context.Context, call connectors.Call) (func(), error) {
 	return c.pace.pass(ctx, call, func() error { return nil })
 }
+
+func (c *caller) Called(ctx context.Context, call connectors.Call) { c.pace.called(ctx, call) }

@@ -15,28 +15,23 @@ import (
 // ScheduleRef says when a flow is started whose trigger is a schedule. Both parts may be fixed, or be taken from the flow
 // link's parameters: {"cron": "{{ params.cron }}", "timeZone": "{{ params.timeZone }}"}.
 type ScheduleRef struct {
-	Cron     string `json:"cron"`
-	TimeZone string `json:"timeZone"`
+	Cron     string `json:"cron" doc:"Five fields, minute to day of the week, or {{ params.… }}."`
+	TimeZone string `json:"timeZone" doc:"A zone of the IANA list: Europe/Berlin, or {{ params.… }}."`
 }
 
-// prepareSchedule makes the schedule of a flow's trigger ready, and says what is wrong with it.
-func (p *plan) prepareSchedule(scope *expr.Scope, add func(code, message string, path ...string), compiled func(found []expr.Problem, path ...string)) {
+// schedule makes the schedule of a flow's trigger ready, and says what is wrong with it.
+func (c *checking) schedule() {
+	p := c.p
 	s := p.Trigger.Schedule
 	switch {
 	case s == nil && p.trigger.Tick == nil:
 	case s == nil:
-		add(CodeRequired, "A schedule starts this flow, so its trigger says when: {\"cron\": …, \"timeZone\": …}.", "trigger", "schedule")
+		c.add(CodeRequired, "A schedule starts this flow, so its trigger says when: {\"cron\": …, \"timeZone\": …}.", "trigger", "schedule")
 	case p.trigger.Tick == nil:
-		add(CodeInvalid, "This trigger has no schedule; that of the app scheduler with the key schedule.fired has one.", "trigger", "schedule")
+		c.add(CodeInvalid, "This trigger has no schedule; that of the app scheduler with the key schedule.fired has one.", "trigger", "schedule")
 	default:
-		for _, part := range []struct {
-			name, text string
-			to         **expr.Template
-		}{{"cron", s.Cron, &p.cron}, {"timeZone", s.TimeZone, &p.zone}} {
-			var found []expr.Problem
-			*part.to, found = expr.Compile(part.text, scope)
-			compiled(found, "trigger", "schedule", part.name)
-		}
+		p.cron = c.template(c.atTrigger, s.Cron, someText, "trigger", "schedule", "cron")
+		p.zone = c.template(c.atTrigger, s.TimeZone, someText, "trigger", "schedule", "timeZone")
 	}
 }
 
@@ -109,7 +104,7 @@ func (e *Engine) setClock(ctx context.Context, tx db.Tx, link *db.FlowLink) erro
 }
 
 func (e *Engine) clockOf(ctx context.Context, tx db.Tx, link db.FlowLink) (*clock, error) {
-	version, err := db.NewestVersion(ctx, tx, link.OrgID, link.FlowID)
+	version, err := db.LinkVersion(ctx, tx, link)
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,10 @@ func TestSchedule(t *testing.T) {
 		t.Errorf("%d customers were made", n)
 	}
 	must(t, w.db.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
-		off, err := w.engine.DisableLink(ctx, tx, w.org, l.ID)
+		if _, err := w.engine.DisableLink(ctx, tx, w.org, l.ID); err != nil {
+			return err
+		}
+		off, err := db.GetFlowLink(ctx, tx, w.org, l.ID)
 		if err == nil && (!off.NextRunAt.IsZero() || !off.ScheduleDueAt.IsZero()) {
 			t.Errorf("it is off, and fires at %s", off.NextRunAt)
 		}

@@ -29,8 +29,8 @@ func (e *Engine) Ship(ctx context.Context, org db.ID) error {
 			if err != nil {
 				return err
 			}
-			p, err := prepare(raw, e.Apps)
-			if err != nil {
+			p, issues := prepare(raw, e.Apps)
+			if err := issues.err(); err != nil {
 				return fmt.Errorf("shipped flow %s: %w", name, err)
 			}
 			hash := sha256.Sum256(raw)

@@ -20,6 +20,7 @@ type begun struct {
 	db.NewRun
 	link db.BoundLink
 	plan *plan
+	made bool // it came to be; else the same change has a run already
 }
 
 // openAll reads the connections that the links' runs use.
@@ -33,6 +34,10 @@ func openAll(ctx context.Context, tx db.Tx, all []*dispatching) (map[db.Key]db.C
 			}
 		}
 	}
+	return openKeys(ctx, tx, wanted)
+}
+
+func openKeys(ctx context.Context, tx db.Tx, wanted map[db.Key]bool) (map[db.Key]db.Connection, error) {
 	if len(wanted) == 0 {
 		return nil, nil
 	}
@@ -55,16 +60,27 @@ func (d *dispatching) to(ctx context.Context, tx db.Tx, link db.BoundLink, conns
 	if err != nil {
 		return err
 	}
-	switch concerned, err := p.concerns(ctx, occ, link.Params); {
+	switch why, err := d.e.unconcerned(ctx, p, link.FlowLink, occ); {
 	case err != nil: // for a person: dropping it would lose it, and trying again changes nothing
 		out.Outcome, out.Reason = OutcomeHeld, text("The flow's condition cannot be worked out: "+err.Error())
 		return db.AddOutcome(ctx, tx, out)
-	case !concerned:
-		out.Outcome, out.Reason = OutcomeFiltered, notConcerned
+	case why != "":
+		out.Outcome, out.Reason = OutcomeFiltered, why
 		return db.AddOutcome(ctx, tx, out)
 	}
+	run, err := d.begun(link, p, conns)
+	if err != nil {
+		return err
+	}
+	d.runs = append(d.runs, run)
+	return nil
+}
+
+// begun is the run that a link's flow makes of the event.
+func (d *dispatching) begun(link db.BoundLink, p *plan, conns map[db.Key]db.Connection) (begun, error) {
+	ev, occ := d.ev, d.occ
 	run := db.Run{
-		OrgID: ev.OrgID, ID: db.NewID(), FlowID: link.FlowID, FlowVersionID: link.VersionID, FlowLinkID: link.ID, ConnectionID: ev.ConnectionID,
+		OrgID: ev.OrgID, ID: db.NewID(), FlowID: link.FlowID, FlowVersionID: link.VersionID, FlowLinkID: link.ID, ConnectionID: link.TriggerConnectionID,
 		EventID: ev.ID, EventAt: ev.ReceivedAt, Source: ev.Source, BusinessKey: occ.BusinessKey,
 		Lane: p.lane(occ.Record), Entity: occ.Record.Entity, RecordID: occ.Record.ID, RecordName: occ.Record.Name,
 		VendorAt: ev.VendorAt, MappingID: d.mapping.ID, State: Queued, Chain: []db.ID{},
@@ -73,11 +89,7 @@ func (d *dispatching) to(ctx context.Context, tx db.Tx, link db.BoundLink, conns
 		run.EchoOf, run.Chain = d.cause.ID, d.cause.Chain
 	}
 	steps, err := steps(run, p, link, conns)
-	if err != nil {
-		return err
-	}
-	d.runs = append(d.runs, begun{db.NewRun{Run: &run, Steps: steps}, link, p})
-	return nil
+	return begun{NewRun: db.NewRun{Run: &run, Steps: steps}, link: link, plan: p}, err
 }
 
 // begin makes the runs that were prepared. Those that can begin at once are queued, or in the hands of who wanted the first.
@@ -123,15 +135,19 @@ func (e *Engine) begin(ctx context.Context, tx db.Tx, all []*dispatching, conns 
 	}
 	var tasks []Task
 	for _, d := range all {
-		for _, r := range d.runs {
-			switch {
-			case !made[r.ID]:
-				if err := d.duplicate(ctx, tx, r); err != nil {
+		for i := range d.runs {
+			r := &d.runs[i]
+			switch r.made = made[r.ID]; {
+			case !r.made:
+				if err := d.duplicate(ctx, tx, *r); err != nil {
 					return err
 				}
 			case r.Leased:
 				d.first, d.params = e.activation(*r.Run, r.plan, r.Steps, connsOf(*r.Run, r.Steps, conns), nil), r.link.Params
-				d.first.fresh = d.mapping.New
+				d.first.fresh, d.first.redact = d.mapping.New, r.link.Redact
+				if d.first.filter, err = r.plan.filter(r.link.FlowLink); err != nil {
+					return err
+				}
 			case r.State == Queued:
 				tasks = append(tasks, Task{Kind: Activate, Org: r.OrgID, ID: r.ID})
 			case r.State == Suppressed:

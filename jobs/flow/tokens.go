@@ -17,7 +17,7 @@ const (
 	tokenLooks = 320 * time.Millisecond // up to this
 )
 
-// tokens keeps a connection's access token in its row, for all processes.
+// tokens keeps a connection's access token in its row, for all processes, and with it what the next one is asked for with.
 type tokens struct {
 	e       *Engine
 	org, id db.ID
@@ -25,10 +25,11 @@ type tokens struct {
 
 // Token implements connectors.Tokens. Who has the lease asks, the others look for what it was given. A token is saved before
 // it is used, so that a process which dies after that leaves it to the others.
-func (t *tokens) Token(ctx context.Context, of, stale string, fetch func(context.Context) (connectors.Token, error)) (connectors.Token, error) {
+func (t *tokens) Token(ctx context.Context, of, stale string, fetch func(context.Context, connectors.Token) (connectors.Token, error)) (connectors.Token, error) {
 	for pause := tokenLook; ; pause = min(2*pause, tokenLooks) {
 		kept, err := db.GetAccessToken(ctx, t.e.DB, t.org, t.id)
-		if token, ok := t.unseal(kept, err); ok && token.Usable(of, stale) {
+		if token, oerr := t.unseal(kept.Token); err == nil && oerr == nil && token.Usable(of, stale) {
+			token.Life = kept.Life
 			return token, nil
 		}
 		if err != nil && !errors.Is(err, db.ErrNotFound) {
@@ -44,48 +45,72 @@ func (t *tokens) Token(ctx context.Context, of, stale string, fetch func(context
 		if err != nil {
 			return connectors.Token{}, fmt.Errorf("leasing the access token of connection %s: %w", t.id, err)
 		}
-		token, ok := t.unseal(kept, nil)
-		if ok && token.Usable(of, stale) { // it was saved between the two looks
-			return token, t.release(ctx, kept)
+		had, oerr := t.unseal(kept.Token)
+		if kept.Life > 0 && had.Usable(of, stale) { // it was saved between the two looks
+			had.Life = kept.Life
+			_, err := t.release(ctx, kept)
+			return had, err
 		}
-		got, saved, err := t.renew(ctx, kept, fetch)
-		if err != nil || saved {
+		got, saved, err := t.renew(ctx, kept, had, fetch)
+		if err != nil && oerr != nil { // which says nothing of the credentials
+			return got, fmt.Errorf("unsealing the access token of connection %s: %w", t.id, oerr)
+		}
+		if saved || err != nil {
 			return got, err
 		}
 	}
 }
 
-// renew asks the vendor, and keeps what it gave unless the lease has passed to another meanwhile.
-func (t *tokens) renew(ctx context.Context, lease db.AccessToken, fetch func(context.Context) (connectors.Token, error)) (connectors.Token, bool, error) {
-	got, err := fetch(ctx)
+// renew asks the vendor in the place of what is kept, and keeps what it gave. It answers neither a token nor an error when
+// another has come first, with a token of its own: then what the vendor says of the old one counts no more.
+func (t *tokens) renew(ctx context.Context, lease db.AccessToken, had connectors.Token, fetch func(context.Context, connectors.Token) (connectors.Token, error)) (connectors.Token, bool, error) {
+	got, err := fetch(ctx, had)
 	if err != nil {
-		return got, false, errors.Join(err, t.release(ctx, lease))
+		same, rerr := t.release(ctx, lease)
+		if rerr == nil && !same && connectors.KindOf(err) == connectors.Unauthorized {
+			return got, false, nil
+		}
+		return got, false, errors.Join(err, rerr)
 	}
 	ctx = context.WithoutCancel(ctx) // a caller who has left still leaves the token to the others
-	box, err := t.e.sealJSON(got, placeAD("access_tokens", "token", t.org, t.id))
+	box, err := t.seal(got)
 	if err != nil {
 		return got, false, err
 	}
-	saved, err := db.SaveAccessToken(ctx, t.e.DB, t.org, t.id, db.AccessToken{Token: box, Life: got.Life, Fence: lease.Fence})
+	saved, err := db.SaveAccessToken(ctx, t.e.DB, t.org, t.id, db.AccessToken{Token: box, Life: got.Life, Fence: lease.Fence}, lease.Token)
 	if err != nil {
 		err = fmt.Errorf("keeping the access token of connection %s: %w", t.id, err)
 	}
 	return got, saved, err
 }
 
-func (t *tokens) release(ctx context.Context, lease db.AccessToken) error {
-	return db.ReleaseAccessToken(context.WithoutCancel(ctx), t.e.DB, t.org, t.id, lease.Fence)
+// give keeps a token that a person's consent brought, and answers the one that was there.
+func (t *tokens) give(ctx context.Context, tx db.Tx, given connectors.Token) (had connectors.Token, err error) {
+	box, err := t.seal(given)
+	if err != nil {
+		return had, err
+	}
+	old, err := db.GiveAccessToken(ctx, tx, t.org, t.id, db.AccessToken{Token: box, Life: given.Life})
+	had, _ = t.unseal(old)
+	return had, err
 }
 
-// unseal reads a token that may still be used. One that no key opens is none: another is asked for.
-func (t *tokens) unseal(kept db.AccessToken, err error) (token connectors.Token, ok bool) {
-	if err != nil || len(kept.Token) == 0 || kept.Life <= 0 {
-		return token, false
+func (t *tokens) release(ctx context.Context, lease db.AccessToken) (same bool, err error) {
+	return db.ReleaseAccessToken(context.WithoutCancel(ctx), t.e.DB, t.org, t.id, lease.Fence, lease.Token)
+}
+
+func (t *tokens) seal(token connectors.Token) ([]byte, error) {
+	return t.e.sealJSON(token, placeAD("access_tokens", "token", t.org, t.id))
+}
+
+// unseal reads what is kept; the zero value where that is nothing.
+func (t *tokens) unseal(box []byte) (token connectors.Token, err error) {
+	if len(box) == 0 {
+		return token, nil
 	}
-	plain, err := t.e.Keys.Open(kept.Token, placeAD("access_tokens", "token", t.org, t.id))
-	if err != nil || json.Unmarshal(plain, &token) != nil {
-		return token, false
+	plain, err := t.e.Keys.Open(box, placeAD("access_tokens", "token", t.org, t.id))
+	if err == nil {
+		err = json.Unmarshal(plain, &token)
 	}
-	token.Life = kept.Life
-	return token, true
+	return token, err
 }

@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -56,4 +57,40 @@ func TestChallenge(t *testing.T) {
 	hook("another")
 	told("A-2", "failed", 400)
 	counted(2, 2) // taken by the one, refused by the other, which tries twice
+}
+
+// TestGrantsTokens: a vendor that proves itself by OAuth2 gets its token at the webhook's own URL, by the client of the signing
+// secret; another client gets none, and what it sends is refused.
+func TestGrantsTokens(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	s := zuorasim.New(t, zuorasim.WithBackoff(time.Millisecond))
+	w.engine.URLs["zuora"] = s.URL
+	id, key := s.Client()
+	name, proof := "Zuora", "callout:oauth2:tieline:s/e:c+r="
+	conn, err := w.engine.Connect(t.Context(), w.org, flow.ConnectionInput{
+		App: "zuora", Name: &name, Credentials: map[string]string{"endpoint": "https://rest.test.zuora.com", "client_id": id, "client_secret": key}, WebhookSecret: &proof,
+	}, alone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook := w.front.URL + w.path(t, conn)
+	s.Notify("Account", zuorasim.Callout{URL: hook, Body: `{"AccountId": "{{Account.Id}}"}`, OAuth: &zuorasim.Provider{URL: hook, ClientID: "tieline", ClientSecret: "s/e:c+r="}})
+	s.Notify("Account", zuorasim.Callout{URL: hook + "?AccountId={{Account.Id}}", OAuth: &zuorasim.Provider{URL: hook, ClientID: "tieline", ClientSecret: "s/e:c+r=", InHeader: true}})
+	s.Notify("Account", zuorasim.Callout{URL: hook, Body: `{"AccountId": "{{Account.Id}}"}`, OAuth: &zuorasim.Provider{URL: hook, ClientID: "tieline", ClientSecret: "other"}})
+	if _, err := s.CreateAccount(map[string]any{"accountNumber": "A-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var states []string
+	for _, d := range s.Deliveries() {
+		states = append(states, d.State)
+	}
+	n, err := w.NewSelect().Model((*db.Event)(nil)).Where("connection_id = ?", conn.ID).Count(t.Context())
+	row, err2 := db.GetConnection(t.Context(), w, w.org, conn.ID)
+	if !slices.Equal(states, []string{"delivered", "delivered", "failed"}) || n != 1 || row.Refused == 0 || err != nil || err2 != nil {
+		t.Errorf("callouts %v, %d events, %d refused (%v, %v)", states, n, row.Refused, err, err2)
+	}
 }

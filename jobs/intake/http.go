@@ -48,7 +48,7 @@ func (in *Intake) serve(w http.ResponseWriter, r *http.Request, app string) Answ
 	if refused.Status != 0 {
 		return refused
 	}
-	d.Delivery = connectors.Delivery{Header: r.Header, Body: body, ReceivedAt: time.Now()}
+	d.Delivery = connectors.Delivery{Header: r.Header, Query: r.URL.Query(), Body: body, ReceivedAt: time.Now()}
 	return in.take(r.Context(), d)
 }
 
@@ -89,6 +89,12 @@ func write(w http.ResponseWriter, a Answer) {
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if a.Reply != "" { // it may hold an access token
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(a.Status)
+		_, _ = io.WriteString(w, a.Reply)
+		return
+	}
 	w.WriteHeader(a.Status)
 	_ = json.NewEncoder(w).Encode(out)
 }

@@ -61,6 +61,7 @@ type Answer struct {
 	Message    string        // for whoever reads the vendor's log of deliveries; never holds a secret
 	RetryAfter time.Duration // of a 503
 	Challenge  string        // of a 401
+	Reply      string        // goes out as it is, in place of code and message
 }
 
 // The codes of answers.
@@ -68,6 +69,7 @@ const (
 	Taken       = "TAKEN"
 	Repeated    = "REPEATED"
 	Ignored     = "IGNORED"
+	Granted     = "GRANTED" // an access token
 	NotFound    = "NOT_FOUND"
 	NoSecret    = "NO_SECRET"
 	BadSig      = "BAD_SIGNATURE"
@@ -124,7 +126,11 @@ func (in *Intake) Receive(ctx context.Context, deliveries []Delivery) []Answer {
 		}
 		var env connectors.Envelope
 		if env, answers[i] = in.open(ctx, conn, d.Delivery); answers[i].Status == 0 {
-			batch.add(i, conn, env, d.Body, d.ReceivedAt)
+			body := d.Body
+			if env.Body != "" {
+				body = []byte(env.Body)
+			}
+			batch.add(i, conn, env, body, d.ReceivedAt)
 		}
 	}
 	in.store(ctx, flow.FromWebhook, batch.arrivals, func(a *arrival, out Answer) {
@@ -161,8 +167,14 @@ func (in *Intake) open(ctx context.Context, conn db.Connection, d connectors.Del
 		return none, Answer{Status: http.StatusBadRequest, Code: NoSecret,
 			Message: "The connection has no signing secret yet, so nothing sent here can be believed. Copy the webhook's signing secret at " + app.Name + " into the connection; the vendor then sends this again."}
 	}
-	if env, err = app.Webhook.Open(d, secrets); errors.Is(err, connectors.ErrNoProof) && app.Webhook.Challenge != "" {
-		return none, Answer{Status: http.StatusUnauthorized, Code: NoProof, Challenge: app.Webhook.Challenge, Message: "Send it again with the credentials of this webhook."}
+	if app.Webhook.Grant != nil {
+		if reply, asked, err := app.Webhook.Grant(d, secrets); asked {
+			return none, granted(reply, err)
+		}
+	}
+	env, err = app.Webhook.Open(d, secrets)
+	if ask, ok := errors.AsType[connectors.NoProof](err); ok {
+		return none, Answer{Status: http.StatusUnauthorized, Code: NoProof, Challenge: string(ask), Message: "Send it again with the credentials of this webhook."}
 	}
 	if err != nil {
 		return none, refusal(err)
@@ -174,6 +186,22 @@ func (in *Intake) open(ctx context.Context, conn db.Connection, d connectors.Del
 		return none, Answer{Status: http.StatusOK, Code: Ignored, Message: why}
 	}
 	return env, Answer{}
+}
+
+// granted answers a request for an access token.
+func granted(reply string, err error) Answer {
+	switch {
+	case err == nil:
+		return Answer{Status: http.StatusOK, Code: Granted, Reply: reply}
+	case errors.Is(err, connectors.ErrBadSignature):
+		return Answer{
+			Status: http.StatusUnauthorized, Code: BadSig, Reply: reply, Challenge: `Basic realm="Tieline"`,
+			Message: "An access token was asked for by a client that is not the one of the signing secret.",
+		}
+	}
+	a := malformed
+	a.Reply = reply
+	return a
 }
 
 // refusal is 400 whatever is wrong: the vendor's log shows it, and what is repaired here in time is sent again.
@@ -235,7 +263,7 @@ type counted struct {
 func (in *Intake) count(ctx context.Context, answers []Answer, of func(int) db.Connection) {
 	counts := map[counted][]int{}
 	for i, a := range answers {
-		if a.Code == Ignored || a.Status == http.StatusBadRequest {
+		if a.Code == Ignored || a.Code == BadSig || a.Status == http.StatusBadRequest {
 			key := counted{of(i).OrgID, of(i).ID, a}
 			counts[key] = append(counts[key], i)
 		}

@@ -456,6 +456,7 @@ func TestDatabaseDown(t *testing.T) {
 	if resp, code := w.post(t, w.path(t, w.conn), body, sign(secret, time.Now(), body)); resp.StatusCode != 200 || code != intake.Taken {
 		t.Errorf("once it is back: %s %s", resp.Status, code)
 	}
+	w.Pool.Reset() // or looking would meet a connection that was ended
 	w.want(t, 1, 0, 0)
 }
 
@@ -556,14 +557,16 @@ func TestStatements(t *testing.T) {
 	for i := range ten {
 		ten[i] = w.delivery(t, created(fmt.Sprintf("evt_ten_%d", i)))
 	}
-	w.in.Receive(t.Context(), []intake.Delivery{w.delivery(t, created("evt_0"))}) // River asks once what the server can do
+	for range 2 { // River asks once what the server can do, and statements are prepared once
+		w.in.Receive(t.Context(), []intake.Delivery{w.delivery(t, created("evt_0"))})
+	}
 	for _, c := range []struct {
 		name       string
 		deliveries []intake.Delivery
 		want       int
 	}{
-		{"fresh", []intake.Delivery{one}, 6},  // connection, begin, event with body, job, its notification, commit
-		{"ten at once", ten, 6},               // the same
+		{"fresh", []intake.Delivery{one}, 5},  // connection, begin, event with body, job, commit
+		{"ten at once", ten, 5},               // the same
 		{"repeat", []intake.Delivery{one}, 5}, // connection, begin, event, repeats, commit
 		{"ignored", []intake.Delivery{w.delivery(t, event("e", "payout.paid", false))}, 2}, // connection, count
 	} {
@@ -573,7 +576,9 @@ func TestStatements(t *testing.T) {
 				t.Errorf("%s: %+v", c.name, a)
 			}
 		}
-		if got := w.trace.all(); len(got) != c.want {
+		// River notifies of jobs, but not twice within two milliseconds.
+		got := slices.DeleteFunc(w.trace.all(), func(sql string) bool { return strings.Contains(sql, "name: PGNotifyMany") })
+		if len(got) != c.want {
 			t.Errorf("%s: %d statements, want %d:\n%s", c.name, len(got), c.want, strings.Join(got, "\n"))
 		}
 	}

@@ -91,7 +91,7 @@ func (in *Intake) storeTogether(ctx context.Context, source string, group []*arr
 		rows[i] = a.Arrival
 	}
 	fresh := map[db.ID]int{} // how many wait before it
-	err := in.engine.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+	err := in.engine.DB.InShared(ctx, func(ctx context.Context, tx db.Tx) error {
 		clear(fresh)
 		stored, err := db.TakeEvents(ctx, tx, source, rows)
 		if err != nil {

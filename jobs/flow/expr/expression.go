@@ -2,6 +2,7 @@ package expr
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +27,8 @@ const (
 type expression struct {
 	source  string
 	path    []string
+	whole   string // the text that holds it
+	at      int    // where in that
 	program cel.Program
 	ast     *ast.AST
 	output  *cel.Type
@@ -35,53 +38,72 @@ type expression struct {
 func compileExpression(scope *Scope, whole string, at int, source string, path []string) (e *expression, problems []Problem) {
 	path = slices.Clone(path)
 	source = strings.ToValidUTF8(source, "\uFFFD")
-	report := func(line, column int, message string) {
-		line, column = position(whole, at, line, column)
-		problems = append(problems, Problem{Path: path, Expression: strings.TrimSpace(source), Line: line, Column: column, Message: message})
+	report := func(line, column int, p Problem) {
+		p.Line, p.Column = position(whole, at, line, column)
+		p.Path, p.Expression = path, strings.TrimSpace(source)
+		problems = append(problems, p)
 	}
 	defer func() { // a parser that fails on strange input must not take the process with it
 		if r := recover(); r != nil {
 			e = nil
-			report(1, 0, "This expression cannot be read.")
+			report(1, 0, Problem{Code: Syntax, Message: "This expression cannot be read."})
 		}
 	}()
 	if strings.TrimSpace(source) == "" {
-		report(1, 0, "There is no expression here.")
+		report(1, 0, Problem{Code: Syntax, Message: "There is no expression here."})
 		return nil, problems
 	}
-	compiled, issues := scope.env.Compile(source)
+	parsed, issues := scope.env.Parse(source)
+	checked := parsed
+	if issues.Err() == nil {
+		checked, issues = scope.env.Check(parsed)
+	}
 	if issues.Err() != nil {
 		for _, issue := range issues.Errors() {
-			message, syntax := scope.explain(issue.Message)
-			report(max(issue.Location.Line(), 1), max(issue.Location.Column(), 0), message)
-			if syntax { // what follows the first is noise
+			var tree *ast.AST
+			if parsed != nil {
+				tree = parsed.NativeRep()
+			}
+			p := scope.explain(tree, issue.ExprID, issue.Message)
+			report(max(issue.Location.Line(), 1), max(issue.Location.Column(), 0), p)
+			if p.Code == Syntax { // what follows the first is noise
 				break
 			}
 		}
 		return nil, problems
 	}
-	program, err := scope.env.Program(compiled, cel.CostLimit(maxCost), costs, cel.InterruptCheckFrequency(checkEvery))
+	options := []cel.ProgramOption{cel.CostLimit(maxCost), costs, cel.InterruptCheckFrequency(checkEvery)}
+	if scope.partial {
+		options = append(options, cel.EvalOptions(cel.OptPartialEval))
+	}
+	program, err := scope.env.Program(checked, options...)
 	if err != nil {
-		report(1, 0, sentence(err.Error()))
+		report(1, 0, Problem{Code: Syntax, Message: sentence(err.Error())})
 		return nil, problems
 	}
-	return &expression{source: strings.TrimSpace(source), path: path, program: program,
-		ast: compiled.NativeRep(), output: compiled.OutputType(), scope: scope}, nil
+	return &expression{source: strings.TrimSpace(source), path: path, whole: whole, at: at, program: program,
+		ast: checked.NativeRep(), output: checked.OutputType(), scope: scope}, nil
 }
 
 func (e *expression) render(ev *evaluation) (any, error) {
 	if err := context.Cause(ev.ctx); err != nil {
 		return nil, e.fail(err)
 	}
-	v, _, err := e.program.ContextEval(ev.ctx, ev.vars)
+	v, _, err := e.program.ContextEval(ev.ctx, ev.input)
 	if ev.failed != nil { // CEL's || and && would let it pass
 		return nil, e.fail(ev.failed)
 	}
 	if err != nil {
 		return nil, e.fail(err)
 	}
+	if _, ok := v.(*types.Unknown); ok {
+		return UnknownValue{e.source}, nil
+	}
 	budget := maxResult
 	out, err := fromCEL(v, &budget)
+	if errors.Is(err, ErrUnknown) {
+		return UnknownValue{e.source}, nil
+	}
 	if err != nil {
 		return nil, e.fail(err)
 	}

@@ -3,9 +3,11 @@ package expr
 import (
 	"encoding/base64"
 	"errors"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
@@ -36,7 +38,7 @@ func (opaque) Type() ref.Type                            { return envType }
 func (opaque) Value() any                                { return nil }
 
 // library holds our functions: now, mapped, coalesce, fail, minor, minorDecimal,
-// major, encode64url and decode64url, and bounds for those of CEL that could fill
+// major, day, encode64url and decode64url, encodeURL, those of amounts, and bounds for those of CEL that could fill
 // the memory, or take hours, before their cost is counted.
 func library() cel.EnvOption {
 	dyn, text, same := cel.DynType, cel.StringType, cel.TypeParamType("T")
@@ -64,8 +66,12 @@ func library() cel.EnvOption {
 		cel.Function("@present", cel.Overload("tieline_present", []*cel.Type{dyn}, cel.OptionalType(dyn), cel.OverloadIsNonStrict(), cel.UnaryBinding(present))),
 		cel.Function("@last", cel.Overload("tieline_last", []*cel.Type{dyn}, dyn, cel.OverloadIsNonStrict(), cel.UnaryBinding(last))),
 		cel.Function("minor", cel.Overload("tieline_minor", []*cel.Type{dyn, text}, cel.IntType, cel.BinaryBinding(minor))),
-		cel.Function("minorDecimal", cel.Overload("tieline_minor_decimal", []*cel.Type{dyn, text}, text, cel.BinaryBinding(minorDecimal))),
-		cel.Function("major", cel.Overload("tieline_major", []*cel.Type{dyn, text}, text, cel.BinaryBinding(major))),
+		cel.Function("minorDecimal", cel.Overload("tieline_minor_decimal", []*cel.Type{dyn, text}, decimalType, cel.BinaryBinding(minorDecimal))),
+		cel.Function("major", cel.Overload("tieline_major", []*cel.Type{dyn, text}, decimalType, cel.BinaryBinding(major))),
+		cel.Function("day",
+			cel.Overload("tieline_day", []*cel.Type{cel.TimestampType}, text, cel.UnaryBinding(day)),
+			cel.Overload("tieline_day_text", []*cel.Type{text}, text, cel.UnaryBinding(day))),
+		cel.Function("encodeURL", cel.Overload("tieline_encode_url", []*cel.Type{text}, text, cel.UnaryBinding(encodeURL))),
 		cel.Function("fail", cel.Overload("tieline_fail", []*cel.Type{text}, dyn, cel.UnaryBinding(fail))),
 		cel.Function("encode64url",
 			cel.Overload("tieline_encode64url", []*cel.Type{text}, text, cel.UnaryBinding(encode64url)),
@@ -79,6 +85,7 @@ func library() cel.EnvOption {
 			cel.Overload("tieline_join_with", []*cel.Type{cel.ListType(dyn), text}, text, cel.FunctionBinding(join))),
 		cel.Function("@bounded", cel.Overload("tieline_bounded", []*cel.Type{same}, same, cel.UnaryBinding(bounded))),
 	}
+	options = append(options, exactMoney()...)
 	return func(e *cel.Env) (*cel.Env, error) {
 		for _, option := range options {
 			var err error
@@ -254,6 +261,23 @@ func decode64url(v ref.Val) ref.Val {
 		return types.NewErr("decode64url: this is not base64url text")
 	}
 	return types.String(b)
+}
+
+// encodeURL writes a text so that it can be a part of an address.
+func encodeURL(v ref.Val) ref.Val { return types.String(url.QueryEscape(string(v.(types.String)))) }
+
+// day is the date of a moment, in UTC: 2026-01-31.
+func day(v ref.Val) ref.Val {
+	if t, ok := v.(types.Timestamp); ok {
+		return types.String(t.UTC().Format(time.DateOnly))
+	}
+	text := string(v.(types.String))
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return types.String(t.UTC().Format(time.DateOnly))
+		}
+	}
+	return types.NewErr("day: %.40q is no date; write 2026-01-31 or 2026-01-31T12:00:00Z", text)
 }
 
 // maxText bounds, in bytes, the text one call may make.

@@ -44,7 +44,7 @@ func minorDecimal(amount, currency ref.Val) ref.Val {
 	if d.Exponent += places; d.Exponent < 0 || d.IsZero() {
 		d.Reduce(d)
 	}
-	return types.String(d.Text('f'))
+	return &decimal{*d}
 }
 
 // major is an integer of minor units as a decimal of major ones: 1250 USD → "12.50".
@@ -57,7 +57,7 @@ func major(units, currency ref.Val) ref.Val {
 	if err != nil {
 		return types.NewErr("major: %s is not a whole number of minor units", plain(units))
 	}
-	return types.String(apd.New(n, -places).Text('f'))
+	return &decimal{*apd.New(n, -places)}
 }
 
 func money(function string, amount, currency ref.Val) (*apd.Decimal, int32, error) {
@@ -87,6 +87,8 @@ func plain(v ref.Val) string {
 		return strconv.FormatFloat(float64(v), 'f', -1, 64)
 	case types.Int, types.Uint:
 		return fmt.Sprint(v.Value())
+	case *decimal:
+		return v.String()
 	}
 	return v.Type().TypeName()
 }

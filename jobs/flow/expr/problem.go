@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/interpreter"
 )
 
@@ -18,7 +19,23 @@ type Problem struct {
 	Line       int      // in the string, from 1
 	Column     int      // in code points, from 1
 	Message    string   // a plain sentence
+
+	Code     Code
+	Expected string // what would fit, where that can be said
+	Found    string // likewise, what is there
+	Instead  string // a name that was perhaps meant
 }
+
+// Code sorts problems.
+type Code string
+
+// The codes.
+const (
+	Syntax   Code = "SYNTAX"   // it cannot be read
+	Unknown  Code = "UNKNOWN"  // it names what is not there
+	Mismatch Code = "MISMATCH" // it is of another type than what is needed
+	Missing  Code = "MISSING"  // something that is needed is not given
+)
 
 // Error is why rendering stopped. It unwraps to its cause: the context's error,
 // or what Env.Mapped returned.
@@ -73,46 +90,112 @@ func isMissing(err error) bool {
 }
 
 var (
+	undefinedField = regexp.MustCompile(`^undefined field '(.*)'$`)
+
 	undeclared = regexp.MustCompile(`^undeclared reference to '@?([^']*)'`)
 	noOverload = regexp.MustCompile(`^found no matching overload for '@?([^']*)' applied to '(.*)'$`)
 	operator   = regexp.MustCompile(`^[_@]*([^_@]+)[_@]*$`)
 	expecting  = regexp.MustCompile(` expecting \{.*\}$`)
 )
 
-// explain puts the checker's message into words; syntax says it is the parser's.
-func (s *Scope) explain(message string) (plain string, syntax bool) {
+// explain puts what the checker says of an expression into words.
+func (s *Scope) explain(parsed *ast.AST, id int64, message string) Problem {
+	message = strings.ReplaceAll(message, "@", "") // of what our macros call, and our types
 	if m := undeclared.FindStringSubmatch(message); m != nil {
-		return s.unknown(m[1]), false
+		return s.unknown(m[1])
+	}
+	if m := undefinedField.FindStringSubmatch(message); m != nil {
+		return s.noField(parsed, id, m[1])
 	}
 	if m := noOverload.FindStringSubmatch(message); m != nil {
-		name := m[1]
-		if op := operator.FindStringSubmatch(name); op != nil {
-			name = op[1]
-		}
-		if name == "?_:" {
-			return "Both outcomes of a ? : must be of one type.", false
-		}
-		return fmt.Sprintf("%q does not work with %s.", name, m[2]), false
+		return misfit(m[1], m[2])
 	}
 	if rest, ok := strings.CutPrefix(message, "Syntax error: "); ok {
 		if strings.Contains(rest, "<EOF>") {
-			return "The expression ends too early.", true
+			return Problem{Code: Syntax, Message: "The expression ends too early."}
 		}
-		return "This cannot be read as an expression: " + expecting.ReplaceAllString(rest, "") + ".", true
+		return Problem{Code: Syntax, Message: "This cannot be read as an expression: " + expecting.ReplaceAllString(rest, "") + "."}
 	}
-	return sentence(message), false
+	return Problem{Code: Mismatch, Message: sentence(message)}
 }
 
-func (s *Scope) unknown(name string) string {
+// misfit is a function or operator whose arguments do not fit.
+func misfit(name, arguments string) Problem {
+	if op := operator.FindStringSubmatch(name); op != nil {
+		name = op[1]
+	}
+	p := Problem{Code: Mismatch, Found: arguments}
+	switch {
+	case name == "_?_:_":
+		p.Message = "Both outcomes of a ? : must be of one type."
+	case strings.Contains(arguments, "decimal") && strings.Contains(arguments, "double"):
+		p.Expected = "(decimal, decimal)"
+		p.Message = fmt.Sprintf("%q does not take an amount with another number, %s: %s.", name, arguments, errDecimal)
+	default:
+		p.Message = fmt.Sprintf("%q does not work with %s.", name, arguments)
+	}
+	return p
+}
+
+func (s *Scope) unknown(name string) Problem {
+	p := Problem{Code: Unknown}
 	switch {
 	case slices.Contains(s.functions, name):
-		return fmt.Sprintf("%q is a function: write %s(…).", name, name)
+		p.Message = fmt.Sprintf("%q is a function: write %s(…).", name, name)
 	case nearest(name, s.names) != "":
-		return fmt.Sprintf("There is no %q; did you mean %q?", name, nearest(name, s.names))
+		p.Instead = nearest(name, s.names)
+		p.Message = fmt.Sprintf("There is no %q; did you mean %q?", name, p.Instead)
 	case nearest(name, s.functions) != "":
-		return fmt.Sprintf("There is no %q; did you mean %q?", name, nearest(name, s.functions)+"()")
+		p.Instead = nearest(name, s.functions) + "()"
+		p.Message = fmt.Sprintf("There is no %q; did you mean %q?", name, p.Instead)
+	case name == "item":
+		p.Message = `Only a step with forEach has an "item": the record that it is done for.`
+	default:
+		p.Message = fmt.Sprintf("There is no %q. An expression can read %s.", name, strings.Join(s.names, ", "))
 	}
-	return fmt.Sprintf("There is no %q. An expression can read %s.", name, strings.Join(s.names, ", "))
+	return p
+}
+
+// noField is a field that an object does not have.
+func (s *Scope) noField(parsed *ast.AST, id int64, name string) Problem {
+	p := Problem{Code: Unknown, Message: fmt.Sprintf("There is no field %q here.", name)}
+	where, of := s.objectAt(parsed, id)
+	if of == nil {
+		return p
+	}
+	fields := of.names()
+	p.Expected = strings.Join(fields[:min(len(fields), 40)], ", ")
+	p.Instead = nearest(name, fields)
+	switch {
+	case p.Instead != "":
+		p.Message = fmt.Sprintf("There is no %q in %s; did you mean %q?", name, where, p.Instead)
+	case len(fields) == 0:
+		p.Message = fmt.Sprintf("There is no %q in %s, which has no fields here.", name, where)
+	default:
+		p.Message = fmt.Sprintf("There is no %q in %s; it has %s.", name, where, p.Expected)
+	}
+	return p
+}
+
+// Nearest is the name among others that was perhaps meant, or empty.
+func Nearest(name string, among []string) string { return nearest(name, among) }
+
+// Nearest is the name of a field that a document should perhaps have where it has one that is not known.
+func (s *Shape) Nearest(path []string) string {
+	for _, key := range path[:max(len(path)-1, 0)] {
+		switch {
+		case s == nil:
+			return ""
+		case s.Kind == List || s.Kind == Map:
+			s = s.Items
+		default:
+			s = s.Fields[key]
+		}
+	}
+	if s == nil || len(path) == 0 {
+		return ""
+	}
+	return nearest(path[len(path)-1], s.names())
 }
 
 // nearest is the name a typing error or two away, or "".

@@ -20,12 +20,13 @@ type Scope struct {
 	env       *cel.Env
 	names     []string
 	functions []string
+	shapes    map[string]*Shape // of a typed scope's variables
+	partial   bool              // see Partial
 }
 
 // NewScope declares variables beside the functions every expression has.
-func NewScope(variables map[string]*cel.Type) (*Scope, error) {
+func NewScope(variables map[string]*cel.Type, options ...cel.EnvOption) (*Scope, error) {
 	s := &Scope{names: slices.Sorted(maps.Keys(variables))}
-	var options []cel.EnvOption
 	for _, name := range s.names {
 		options = append(options, cel.Variable(name, variables[name]))
 	}
@@ -71,6 +72,7 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 		ext.Encoders(),
 		library(),
 		cel.CustomTypeAdapter(adapter{types.DefaultTypeAdapter}),
+		cel.CrossTypeNumericComparisons(true), // a number of JSON is more than 0 as well as 0.0
 		cel.ParserExpressionSizeLimit(maxSource),
 		cel.ExpressionNodeLimit(maxNodes),
 		cel.ExpressionNestingDepthLimit(maxDepth),
@@ -88,6 +90,9 @@ type Env struct {
 	// Mapped answers mapped(): the external id a record has in an app, false
 	// when it has none. Its error ends the rendering.
 	Mapped func(ctx context.Context, id, entity, app string) (string, bool, error)
+	// Unknown names what is not known yet, by its path: steps.account, or steps.account.account_id. Expressions of a
+	// partial scope bear it.
+	Unknown []string
 }
 
 // evaluation is one rendering; CEL carries it as a value to reach mapped().
@@ -96,6 +101,7 @@ type evaluation struct {
 	ctx    context.Context
 	env    Env
 	vars   map[string]any
+	input  any   // vars, or with what is unknown of them
 	failed error // by mapped
 }
 
@@ -103,5 +109,11 @@ func newEvaluation(ctx context.Context, env Env) *evaluation {
 	ev := &evaluation{ctx: ctx, env: env, vars: make(map[string]any, len(env.Vars)+2)}
 	maps.Copy(ev.vars, env.Vars)
 	ev.vars[nowVar], ev.vars[envVar] = env.Now.UTC(), ev
+	ev.input = ev.vars
+	if len(env.Unknown) > 0 {
+		if partial, err := cel.PartialVars(ev.vars, env.unknowns()...); err == nil {
+			ev.input = partial
+		}
+	}
 	return ev
 }

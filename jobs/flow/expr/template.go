@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,6 +35,17 @@ func Compile(doc any, scope *Scope) (*Template, []Problem) {
 	return &Template{root: root, reads: slices.Sorted(maps.Keys(c.reads))}, nil
 }
 
+// CompileFor is Compile for what is to be of a shape, and also says where it cannot be: all that is wrong with it at once.
+func CompileFor(doc any, scope *Scope, want *Shape) (*Template, []Problem) {
+	c := compiler{scope: scope, reads: map[string]bool{}}
+	root := c.compile(doc, nil)
+	t := &Template{root: root, reads: slices.Sorted(maps.Keys(c.reads))}
+	if len(c.problems) > 0 {
+		return nil, append(c.problems, misfits(root, want, nil)...)
+	}
+	return t, misfits(root, want, nil)
+}
+
 // Render evaluates the template to a new tree of map[string]any, []any, string,
 // float64, int64, json.Number, bool and nil. Its error is an *Error.
 func (t *Template) Render(ctx context.Context, env Env) (any, error) {
@@ -45,6 +57,49 @@ func (t *Template) Render(ctx context.Context, env Env) (any, error) {
 // it runs.
 func (t *Template) Reads() []string { return slices.Clone(t.reads) }
 
+// Use is one expression of a template, and what it reads.
+type Use struct {
+	Path         []string
+	Expression   string
+	Line, Column int
+	Reads        []string
+}
+
+// Uses are the template's expressions, in the order of their paths. A nil template has none.
+func (t *Template) Uses() (all []Use) {
+	if t == nil {
+		return nil
+	}
+	var visit func(node)
+	visit = func(n node) {
+		switch n := n.(type) {
+		case *expression:
+			all = append(all, n.use())
+		case list:
+			for _, item := range n {
+				visit(item)
+			}
+		case text:
+			for _, item := range n {
+				visit(item)
+			}
+		case object:
+			for _, item := range n.values {
+				visit(item)
+			}
+		}
+	}
+	visit(t.root)
+	return all
+}
+
+func (e *expression) use() Use {
+	reads := map[string]bool{}
+	e.addReads(reads)
+	line, column := position(e.whole, e.at, 1, 0)
+	return Use{Path: e.path, Expression: e.source, Line: line, Column: column, Reads: slices.Sorted(maps.Keys(reads))}
+}
+
 type compiler struct {
 	scope    *Scope
 	reads    map[string]bool
@@ -53,7 +108,7 @@ type compiler struct {
 
 func (c *compiler) problem(p Problem) node {
 	c.problems = append(c.problems, p)
-	return literal{}
+	return broken{}
 }
 
 func (c *compiler) compile(doc any, path []string) node {
@@ -73,7 +128,7 @@ func (c *compiler) compile(doc any, path []string) node {
 		for _, key := range o.keys {
 			at := child(path, key)
 			if strings.Contains(key, "{{") {
-				c.problem(Problem{Path: at, Message: "Only values can hold expressions, not the names of fields."})
+				c.problem(Problem{Path: at, Code: Syntax, Message: "Only values can hold expressions, not the names of fields."})
 			}
 			o.values = append(o.values, c.compile(v[key], at))
 		}
@@ -81,7 +136,7 @@ func (c *compiler) compile(doc any, path []string) node {
 	default:
 		plain, err := decoded(v)
 		if err != nil {
-			return c.problem(Problem{Path: slices.Clone(path), Message: fmt.Sprintf("This is not JSON: %v.", err)})
+			return c.problem(Problem{Path: slices.Clone(path), Code: Syntax, Message: fmt.Sprintf("This is not JSON: %v.", err)})
 		}
 		return c.compile(plain, path)
 	}
@@ -102,7 +157,7 @@ func (c *compiler) text(s string, path []string) node {
 	parts, bad := split(s)
 	if bad >= 0 {
 		line, column := position(s, bad, 1, 0)
-		return c.problem(Problem{Path: slices.Clone(path), Line: line, Column: column,
+		return c.problem(Problem{Path: slices.Clone(path), Line: line, Column: column, Code: Syntax,
 			Message: `This "{{" is never closed by "}}"; to mean the braces themselves, write \{{.`})
 	}
 	var t text
@@ -114,6 +169,10 @@ func (c *compiler) text(s string, path []string) node {
 		e, problems := compileExpression(c.scope, s, p.at, p.text, path)
 		c.problems = append(c.problems, problems...)
 		if e == nil {
+			if len(parts) == 1 {
+				return broken{}
+			}
+			t = append(t, broken{})
 			continue
 		}
 		e.addReads(c.reads)
@@ -132,6 +191,7 @@ type node interface {
 }
 
 type (
+	broken  struct{} // what could not be compiled
 	literal struct{ value any }
 	list    []node
 	text    []node
@@ -140,6 +200,8 @@ type (
 		values []node
 	}
 )
+
+func (broken) render(*evaluation) (any, error) { return nil, errors.New("it was not compiled") }
 
 func (l literal) render(*evaluation) (any, error) { return l.value, nil }
 
@@ -168,12 +230,19 @@ func (o object) render(e *evaluation) (any, error) {
 
 func (t text) render(e *evaluation) (any, error) {
 	var b strings.Builder
+	var unknown []string
 	for _, n := range t {
 		v, err := n.render(e)
 		if err != nil {
 			return nil, err
 		}
+		if u, ok := v.(UnknownValue); ok {
+			unknown = append(unknown, u.Expression)
+		}
 		b.WriteString(stringify(v))
+	}
+	if len(unknown) > 0 {
+		return UnknownValue{strings.Join(unknown, ", ")}, nil
 	}
 	return b.String(), nil
 }
@@ -188,14 +257,14 @@ func CompileCondition(s string, scope *Scope) (*Condition, []Problem) {
 	if trimmed := strings.TrimSpace(s); strings.HasPrefix(trimmed, "{{") {
 		parts, bad := split(trimmed)
 		if bad >= 0 || len(parts) != 1 {
-			return nil, []Problem{{Line: 1, Column: 1, Message: `A condition is one expression: write it alone, or alone between "{{" and "}}".`}}
+			return nil, []Problem{{Line: 1, Column: 1, Code: Syntax, Message: `A condition is one expression: write it alone, or alone between "{{" and "}}".`}}
 		}
 		source, at = parts[0].text, strings.Index(s, "{{")+2
 	}
 	e, problems := compileExpression(scope, s, at, source, nil)
 	if e != nil && !e.mayBeBool() {
 		line, column := position(s, at, 1, 0)
-		problems = append(problems, Problem{Expression: e.source, Line: line, Column: column,
+		problems = append(problems, Problem{Expression: e.source, Line: line, Column: column, Code: Mismatch, Expected: string(Bool), Found: typeName(e.output),
 			Message: "A condition must be true or false; this is " + typeName(e.output) + "."})
 	}
 	if len(problems) > 0 {
@@ -210,11 +279,22 @@ func (c *Condition) Eval(ctx context.Context, env Env) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if _, unknown := v.(UnknownValue); unknown {
+		return false, c.expression.fail(ErrUnknown)
+	}
 	b, ok := v.(bool)
 	if !ok {
 		return false, c.expression.fail(fmt.Errorf("must be true or false, and is %s", cmp.Or(describe(v), "nothing")))
 	}
 	return b, nil
+}
+
+// Uses is the condition's expression; a nil one has none.
+func (c *Condition) Uses() []Use {
+	if c == nil {
+		return nil
+	}
+	return []Use{c.expression.use()}
 }
 
 // Reads lists what the condition depends on, as Template.Reads does.

@@ -205,16 +205,16 @@ func TestProblems(t *testing.T) {
 	}
 	_, problems := Compile(doc, Untyped())
 	want := []Problem{
-		{Path: []string{"a"}, Expression: "triger.email", Line: 1, Column: 4, Message: `There is no "triger"; did you mean "trigger"?`},
-		{Path: []string{"b", "1"}, Expression: "1 +", Line: 2, Column: 10, Message: "The expression ends too early."},
-		{Path: []string{"c"}, Expression: "upperAscii", Line: 1, Column: 4, Message: `"upperAscii" is a function: write upperAscii(…).`},
-		{Path: []string{"d"}, Line: 1, Column: 6, Message: `This "{{" is never closed by "}}"; to mean the braces themselves, write \{{.`},
-		{Path: []string{"e"}, Line: 1, Column: 3, Message: "There is no expression here."},
-		{Path: []string{"f"}, Expression: "mapped(1)", Line: 1, Column: 3, Message: "Write mapped(id, entity, app), for instance mapped(trigger.id, 'customer', 'stripe')."},
-		{Path: []string{"f"}, Expression: "nonsense(1)", Line: 1, Column: 28, Message: `There is no "nonsense". An expression can read item, params, run, steps, trigger.`},
-		{Path: []string{"g"}, Expression: "1 + 'a'", Line: 1, Column: 6, Message: `"+" does not work with (int, string).`},
-		{Path: []string{"h"}, Expression: "now", Line: 1, Column: 4, Message: `"now" is a function: write now(…).`},
-		{Path: []string{"{{i}}"}, Message: "Only values can hold expressions, not the names of fields."},
+		{Path: []string{"a"}, Expression: "triger.email", Line: 1, Column: 4, Message: `There is no "triger"; did you mean "trigger"?`, Code: Unknown, Instead: "trigger"},
+		{Path: []string{"b", "1"}, Expression: "1 +", Line: 2, Column: 10, Message: "The expression ends too early.", Code: Syntax},
+		{Path: []string{"c"}, Expression: "upperAscii", Line: 1, Column: 4, Message: `"upperAscii" is a function: write upperAscii(…).`, Code: Unknown},
+		{Path: []string{"d"}, Line: 1, Column: 6, Message: `This "{{" is never closed by "}}"; to mean the braces themselves, write \{{.`, Code: Syntax},
+		{Path: []string{"e"}, Line: 1, Column: 3, Message: "There is no expression here.", Code: Syntax},
+		{Path: []string{"f"}, Expression: "mapped(1)", Line: 1, Column: 3, Message: "Write mapped(id, entity, app), for instance mapped(trigger.id, 'customer', 'stripe').", Code: Mismatch},
+		{Path: []string{"f"}, Expression: "nonsense(1)", Line: 1, Column: 28, Message: `There is no "nonsense". An expression can read item, params, run, steps, trigger.`, Code: Unknown},
+		{Path: []string{"g"}, Expression: "1 + 'a'", Line: 1, Column: 6, Message: `"+" does not work with (int, string).`, Code: Mismatch, Found: "(int, string)"},
+		{Path: []string{"h"}, Expression: "now", Line: 1, Column: 4, Message: `"now" is a function: write now(…).`, Code: Unknown},
+		{Path: []string{"{{i}}"}, Message: "Only values can hold expressions, not the names of fields.", Code: Syntax},
 	}
 	if diff := cmp.Diff(want, problems); diff != "" {
 		t.Error(diff)

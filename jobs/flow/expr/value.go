@@ -83,6 +83,8 @@ func fromCEL(v ref.Val, budget *int) (any, error) {
 		return nil, errors.New("its result is not a number JSON can hold")
 	case types.String:
 		return string(v), spend(budget, len(v))
+	case *decimal:
+		return v.String(), nil
 	case types.Bytes:
 		return base64.StdEncoding.EncodeToString(v), spend(budget, len(v))
 	case types.Timestamp:
@@ -108,6 +110,8 @@ func fromCEL(v ref.Val, budget *int) (any, error) {
 		return out, nil
 	case *types.Err:
 		return nil, v
+	case *types.Unknown: // in a list or a map
+		return nil, ErrUnknown
 	}
 	return nil, fmt.Errorf("its result, of type %s, cannot be written as JSON", v.Type().TypeName())
 }
