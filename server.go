@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,7 @@ import (
 	"tieline/connectors/catalog"
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai/togaisim"
+	"tieline/connectors/zohobooks/zohobookssim"
 	"tieline/connectors/zuora/zuorasim"
 	"tieline/db"
 	"tieline/db/embedded"
@@ -57,6 +59,9 @@ const (
 	bodyWithin   = 90 * time.Second // then a handler's context ends as well, so it is more than graph's minute; hijacked sockets are free of it
 	idleAfter    = 2 * time.Minute
 	pingWithin   = 2 * time.Second
+
+	gcPercent   = 200 // what lives is a few megabytes, so that collecting it less often costs little memory and saves a tenth of the CPU
+	settleAfter = 2 * time.Second
 )
 
 func main() { os.Exit(run(untilAsked(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
@@ -133,12 +138,14 @@ type settings struct {
 	PostgresBin string   `setting:"TIELINE_POSTGRES_BIN" placeholder:"DIR" help:"Holds initdb and postgres, for the embedded Postgres. Unset: found, else downloaded."`
 	Addr        string   `setting:"TIELINE_ADDR" default:"127.0.0.1:8080" help:"Where to listen for the API and webhooks (${default})."`
 	OpsAddr     string   `setting:"TIELINE_OPS_ADDR" default:"127.0.0.1:8081" help:"Where to listen for operators: metrics, jobs, profiles (${default})."`
-	PublicURL   string   `setting:"TIELINE_PUBLIC_URL" placeholder:"URL" help:"What vendors call: webhook addresses are built from it."`
-	Origins     []string `setting:"TIELINE_ORIGINS" placeholder:"ORIGIN" help:"Web pages that may call the API, as https://console.example.com."`
+	PublicURL   string   `setting:"TIELINE_PUBLIC_URL" placeholder:"URL" help:"What vendors and browsers call: webhook addresses and the way back from consent pages are built from it."`
+	Origins     []string `setting:"TIELINE_ORIGINS" placeholder:"ORIGIN" help:"Web pages that may call the API, and that browsers are sent back to from consent pages, as https://console.example.com."`
 	Introspect  string   `setting:"TIELINE_INTROSPECTION" name:"introspection" default:"on" placeholder:"on|off" help:"Whether the API shows its schema (${default})."`
 	StripeURL   string   `setting:"TIELINE_STRIPE_URL" placeholder:"URL" help:"Stripe's API; point it at a simulator to try things out."`
 	TogaiURL    string   `setting:"TIELINE_TOGAI_URL" placeholder:"URL" help:"Togai's API; point it at a simulator to try things out."`
 	ZuoraURL    string   `setting:"TIELINE_ZUORA_URL" placeholder:"URL" help:"Zuora's API, whatever endpoint a connection names; point it at a simulator to try things out."`
+	ZohoLogin   string   `name:"zoho-accounts-url" setting:"TIELINE_ZOHO_ACCOUNTS_URL" placeholder:"URL" help:"Zoho's accounts server, whatever data centre a connection names; point it at a simulator to try things out."`
+	ZohoURL     string   `name:"zoho-api-url" setting:"TIELINE_ZOHO_API_URL" placeholder:"URL" help:"Zoho's API, whatever data centre a connection names; point it at a simulator to try things out."`
 	Issuer      string   `name:"oidc-issuer" setting:"TIELINE_OIDC_ISSUER" placeholder:"URL" help:"OpenID Connect provider whose tokens are taken, too."`
 	Audience    string   `name:"oidc-audience" setting:"TIELINE_OIDC_AUDIENCE" placeholder:"ID" help:"Whom its tokens must be for."`
 	StopWithin  string   `setting:"TIELINE_STOP_WITHIN" default:"20s" help:"How long a stopping process lets work finish (${default})."`
@@ -196,7 +203,7 @@ type config struct {
 	publicURL                         string
 	origins                           []string
 	hidden                            bool              // the schema
-	urls                              map[string]string // by app
+	urls, logins                      map[string]string // by app: the API's root, and the authorization server's
 	keys                              *seal.Keys
 	keysFile                          string // where dev has them from
 	stopWithin                        time.Duration
@@ -209,7 +216,7 @@ func (s settings) check(env environment) (c config, bad []string) {
 	wrong := func(setting, format string, args ...any) {
 		bad = append(bad, setting+" "+fmt.Sprintf(format, args...))
 	}
-	c = config{databaseURL: s.DatabaseURL, postgresBin: s.PostgresBin, addr: s.Addr, opsAddr: s.OpsAddr, urls: map[string]string{}}
+	c = config{databaseURL: s.DatabaseURL, postgresBin: s.PostgresBin, addr: s.Addr, opsAddr: s.OpsAddr, urls: map[string]string{}, logins: map[string]string{}}
 	for setting, addr := range map[string]string{"TIELINE_ADDR": s.Addr, "TIELINE_OPS_ADDR": s.OpsAddr} {
 		if _, port, err := net.SplitHostPort(addr); err != nil || strings.Trim(port, "0123456789") != "" || port == "" {
 			wrong(setting, "is %q and should be host:port, such as 127.0.0.1:8080", addr)
@@ -225,6 +232,7 @@ func (s settings) check(env environment) (c config, bad []string) {
 	c.publicURL = root("TIELINE_PUBLIC_URL", s.PublicURL)
 	c.urls["stripe"], c.urls["togai"] = root("TIELINE_STRIPE_URL", s.StripeURL), root("TIELINE_TOGAI_URL", s.TogaiURL)
 	c.urls["zuora"] = root("TIELINE_ZUORA_URL", s.ZuoraURL)
+	c.urls["zohobooks"], c.logins["zohobooks"] = root("TIELINE_ZOHO_API_URL", s.ZohoURL), root("TIELINE_ZOHO_ACCOUNTS_URL", s.ZohoLogin)
 	for _, o := range s.Origins {
 		c.origins = append(c.origins, root("TIELINE_ORIGINS", strings.TrimSpace(o)))
 	}
@@ -417,7 +425,7 @@ func (p *process) engine(d *db.DB) (*flow.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &flow.Engine{DB: d, Apps: apps, Keys: p.keys, Log: p.log, URLs: p.urls, PublicURL: p.publicURL, Base: vendors()}
+	e := &flow.Engine{DB: d, Apps: apps, Keys: p.keys, Log: p.log, URLs: p.urls, Logins: p.logins, PublicURL: p.publicURL, Origins: p.origins, Base: vendors()}
 	for _, t := range p.tune {
 		t(e)
 	}
@@ -448,6 +456,7 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 	if err != nil {
 		return nil, err
 	}
+	p.onStop(func(context.Context) error { e.Rest(); return nil })
 	m := jobs.NewMetrics(d)
 	e.Observe, e.Ended = m.Called, m.Ended
 	in := intake.New(e)
@@ -488,6 +497,9 @@ func (p *process) serve(ctx context.Context, d *db.DB, front, ops net.Listener, 
 			return nil, err
 		}
 		mux.Handle("/graphql", edge)
+		visits := graph.Visits{Engine: e, Log: p.log}
+		mux.Handle(flow.BeginPath, visits)
+		mux.Handle(flow.BackPath, visits)
 		page := graphiql.Handler()
 		mux.Handle("GET "+graphiql.Path, page)
 		mux.Handle("GET "+graphiql.Path+"/", page)
@@ -622,8 +634,36 @@ type serve struct {
 	Roles []string `enum:"api,worker" default:"api,worker" help:"What this process does: api, worker or both."`
 }
 
+// settle gives back what only the start needed: garbage, and the pages of the program that are mapped. Those in use come
+// back from the page cache. Where there is no /proc, it is garbage alone.
+func settle() {
+	debug.FreeOSMemory()
+	self, err := os.Executable()
+	if err != nil {
+		return
+	}
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		return
+	}
+	var from, to uint64
+	clean := false // of the program's file, and not to be written to
+	for line := range strings.Lines(string(smaps)) {
+		switch f := strings.Fields(line); {
+		case !strings.HasSuffix(f[0], ":"): // from-to access offset device inode file
+			_, err := fmt.Sscanf(f[0], "%x-%x", &from, &to)
+			clean = err == nil && f[len(f)-1] == self && !strings.Contains(f[1], "w")
+		case clean && f[0] == "Anonymous:" && f[1] == "0": // nor was it
+			_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, uintptr(from), uintptr(to-from), syscall.MADV_DONTNEED)
+		}
+	}
+}
+
 // Run serves until the process is asked to end.
 func (c *serve) Run(ctx context.Context, p *process) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	d, err := p.database(ctx, "tieline")
 	if err != nil {
 		return err
@@ -644,6 +684,7 @@ func (c *serve) Run(ctx context.Context, p *process) error {
 		return err
 	}
 	p.log.InfoContext(ctx, "serving", "addr", front.Addr().String(), "ops_addr", ops.Addr().String(), "roles", c.Roles)
+	defer time.AfterFunc(settleAfter, settle).Stop()
 	err = s.wait(ctx)
 	p.log.InfoContext(ctx, "stopping", "within", p.stopWithin.String())
 	return err
@@ -785,11 +826,17 @@ func (*keysRotate) Run(ctx context.Context, p *process) error {
 	return nil
 }
 
-type schema struct{}
+type schema struct {
+	Flow bool `help:"Print the JSON Schema of a flow's document instead, for an editor of files."`
+}
 
 // Run prints the schema.
-func (*schema) Run(p *process) error {
-	_, err := io.WriteString(p.stdout, graph.SDL())
+func (s *schema) Run(p *process) error {
+	text := graph.SDL()
+	if s.Flow {
+		text = string(flow.Schema()) + "\n"
+	}
+	_, err := io.WriteString(p.stdout, text)
 	return err
 }
 
@@ -802,6 +849,9 @@ const (
 	demoTogaiToken   = "tieline-demo-0000000000000000000000000000"
 	demoZuora        = "7469656c-696e-4465-6d6f-000000000000"
 	demoZuoraSecret  = "tieline-demo/0000000000000000000000+="
+	demoBooks        = "1000.TIELINEDEMO000000000000000000"
+	demoBooksSecret  = "tieline-demo-0000000000000000000000000000"
+	demoBooksID      = "18446744000000000" // the organization's
 )
 
 // devLock is held in the database by the one dev that uses it: connections are to its own simulators.
@@ -820,11 +870,12 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 		stripe *stripesim.Sim
 		togai  *togaisim.Sim
 		zuora  *zuorasim.Sim
+		books  *zohobookssim.Sim
 		stage  demo.Stage
 		out    = demo.NewPaper(p.stdout, isTerminal(p.stdout))
 	)
 	p.progress = out
-	out.Title("Tieline", "everything on this machine, with simulators of Stripe, Togai and Zuora")
+	out.Title("Tieline", "everything on this machine, with simulators of Stripe, Togai, Zuora and Zoho Books")
 	if err := out.Step("Postgres", func() (note string, err error) {
 		d, note, err = p.devDatabase(ctx)
 		return note, err
@@ -851,8 +902,13 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 			return "", err
 		}
 		p.onStop(func(context.Context) error { zuora.Close(); return nil })
-		p.urls = map[string]string{"stripe": stripe.URL, "togai": togai.URL, "zuora": zuora.URL}
-		return "Stripe at " + stripe.URL + ", Togai at " + togai.URL + ", Zuora at " + zuora.URL, nil
+		if books, err = zohobookssim.Start("127.0.0.1", zohobookssim.WithClient(demoBooks, demoBooksSecret), zohobookssim.WithOrganization(zohobookssim.Organization{Name: demoOrganization, ID: demoBooksID})); err != nil {
+			return "", err
+		}
+		p.onStop(func(context.Context) error { books.Close(); return nil })
+		p.urls = map[string]string{"stripe": stripe.URL, "togai": togai.URL, "zuora": zuora.URL, "zohobooks": books.URL}
+		p.logins = map[string]string{"zohobooks": books.Accounts.URL}
+		return "Stripe at " + stripe.URL + ", Togai at " + togai.URL + ", Zuora at " + zuora.URL + ", Zoho Books at " + books.URL, nil
 	}); err != nil {
 		return err
 	}
@@ -867,6 +923,7 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 		}
 		at := "http://" + local(front.Addr())
 		p.publicURL = cmp.Or(p.publicURL, at)
+		books.Redirect(demoBooks, p.publicURL+flow.BackPath)
 		if s, err = p.serve(ctx, d, front, ops, apiRole, workerRole); err != nil {
 			return "", err
 		}
@@ -874,6 +931,7 @@ func (c *dev) Run(ctx context.Context, p *process) (err error) {
 		stage.Simulators.Stripe = demo.Simulator{URL: stripe.URL, Key: demoStripeKey, Account: demoStripe}
 		stage.Simulators.Togai = demo.Simulator{URL: togai.URL, Key: demoTogaiToken, Account: demoTogai}
 		stage.Simulators.Zuora = demo.Simulator{URL: zuora.URL, Key: demoZuoraSecret, Client: demoZuora}
+		stage.Simulators.ZohoBooks = demo.Simulator{URL: books.URL, Key: demoBooksSecret, Client: demoBooks}
 		return at, err
 	}); err != nil {
 		return err

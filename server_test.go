@@ -526,7 +526,7 @@ func TestKeysThatOpenNothing(t *testing.T) {
 
 func TestHelpAndSchema(t *testing.T) {
 	t.Parallel()
-	for want, args := range map[string][]string{"TIELINE_PUBLIC_URL": {"--help"}, "--once": {"dev", "--help"}, "type Subscription": {"schema"}} {
+	for want, args := range map[string][]string{"TIELINE_PUBLIC_URL": {"--help"}, "--once": {"dev", "--help"}, "type Subscription": {"schema"}, `"onError":`: {"schema", "--flow"}} {
 		var out, errs bytes.Buffer
 		if code := run(t.Context(), args, []string{"TIELINE_ADDR=nowhere"}, &out, &errs); code != 0 || !strings.Contains(out.String(), want) {
 			t.Errorf("%v: %d\n%s%s", args, code, out.String(), errs.String())
@@ -810,6 +810,106 @@ func TestKilledBilling(t *testing.T) {
 	}
 }
 
+// yearly makes a customer in Togai for each time of its schedule, of which the last has long passed.
+const yearly = `{
+	"key": "test.yearly", "name": "Yearly", "trigger": {"app": "scheduler", "key": "schedule.fired", "schedule": {"cron": "0 6 1 1 *", "timeZone": "UTC"}},
+	"steps": [{"key": "make", "name": "Make", "app": "togai", "action": "customer.create", "input": {
+		"id": "{{ trigger.scheduled_at.replace(':', '-') }}", "name": "Made by the clock", "email": "clock@acme.test"}}]
+}`
+
+// TestKilledSchedule kills a process, truly, that has an occurrence of a schedule in hand: while it stores the event, before it
+// makes a run of it, and at each point of the run's write. Another one goes on, and the occurrence has come once.
+func TestKilledSchedule(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		inside string // where the process kills itself
+		stage  string // or where the simulator has it killed
+		table  string // or it is killed while it waits to write to this one
+	}{
+		"storing": {table: "event_bodies"}, "dispatching": {table: "event_outcomes"},
+		"before send": {inside: beforeSend}, "sent": {stage: sim.Arrived}, "sent, done": {stage: sim.Replying}, "after reply": {inside: afterReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, kill := newWorld(t), ""
+			w.connectScheduler(t)
+			if err := db.ShipFlow(t.Context(), w.DB, db.Flow{OrgID: w.org, Key: "test.yearly", Kind: "CUSTOM", Direction: "INBOUND", Name: "Yearly"}, json.RawMessage(yearly), []byte(yearly)); err != nil {
+				t.Fatal(err)
+			}
+			w.enable(t, "test.yearly")
+			if x.inside != "" {
+				kill = x.inside + " POST /customers"
+			}
+			first := w.serve(t, kill)
+			first.serving(t)
+			if x.stage != "" {
+				kills(w.togai.Core, first, x.stage, http.MethodPost, "/customers")
+			}
+			due := func() {
+				if _, err := w.NewRaw("UPDATE flow_links SET next_run_at = '2026-01-01T06:00:00Z', schedule_due_at = '2026-01-01T06:00:00Z' WHERE schedule_due_at IS NOT NULL").Exec(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if x.table == "" {
+				due()
+			} else if err := w.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				if _, err := tx.NewRaw("LOCK TABLE " + x.table + " IN SHARE MODE").Exec(ctx); err != nil {
+					return err
+				}
+				due()
+				w.until(t, "a process that waits for the table", "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = ?::regclass", x.table)
+				return first.cmd.Process.Kill()
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if code := first.wait(t); code != -1 {
+				t.Fatalf("the process was not killed: %d", code)
+			}
+			w.serve(t, "")
+			w.settled(t, 3) // what is made in Togai goes on to Stripe, whose echo makes nothing
+			var came struct{ Events, Runs, Ahead int }
+			if err := w.NewRaw(`SELECT (SELECT count(*) FROM events WHERE source = 'SCHEDULE') AS events, (SELECT count(*) FROM runs WHERE source = 'SCHEDULE') AS runs,
+				(SELECT count(*) FROM flow_links WHERE schedule_due_at > now()) AS ahead`).Scan(t.Context(), &came); err != nil {
+				t.Fatal(err)
+			}
+			if came.Events != 1 || came.Runs != 1 || came.Ahead != 1 || len(w.togai.Customers()) != 1 || len(w.stripe.First().Customers()) != 1 {
+				t.Errorf("%+v, %d customers in Togai, %d in Stripe", came, len(w.togai.Customers()), len(w.stripe.First().Customers()))
+			}
+		})
+	}
+}
+
+func (w *world) connectScheduler(t *testing.T) {
+	t.Helper()
+	name := "Clock"
+	c, err := w.engine.Connect(t.Context(), w.org, flow.ConnectionInput{App: "scheduler", Name: &name, Credentials: map[string]string{"mode": "test"}}, func(context.Context, db.Tx, db.ID) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.conns["scheduler"] = c.ID
+}
+
+// until waits for what the database says, and no run's change tells of.
+func (w *world) until(t *testing.T, what, query string, args ...any) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(patience); ; {
+		var is bool
+		if err := w.NewRaw(query, args...).Scan(t.Context(), &is); err != nil {
+			t.Fatal(err)
+		}
+		if is {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
 func togaiOf(w *world) *sim.Core  { return w.togai.Core }
 func stripeOf(w *world) *sim.Core { return w.stripe.Core }
 
@@ -890,6 +990,19 @@ func TestStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-calling
+	stream := bufio.NewReader(events.Body)
+	for line := ""; line != "event: next\n"; { // it follows, and is told
+		if line, err = stream.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for said := ""; !strings.Contains(said, `"type":"next"`); {
+		_, text, err := conn.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		said = string(text)
+	}
 	_ = c.cmd.Process.Signal(syscall.SIGTERM)
 	for err = nil; err == nil; {
 		_, _, err = conn.Read(t.Context())
@@ -897,7 +1010,7 @@ func TestStop(t *testing.T) {
 	if got := websocket.CloseStatus(err); got != websocket.StatusServiceRestart {
 		t.Errorf("the subscriber was told %d: %v", got, err)
 	}
-	if text, err := io.ReadAll(events.Body); err != nil || !strings.Contains(string(text), "event: next") || strings.Contains(string(text), "complete") {
+	if text, err := io.ReadAll(stream); err != nil || strings.Contains(string(text), "complete") {
 		t.Errorf("the subscriber by events was told %q: %v", text, err)
 	}
 	if code := c.wait(t); code != 0 {
@@ -1435,7 +1548,7 @@ var house = map[string][]string{
 	"jobs/intake":         {"jobs", "jobs/flow", "connectors", "db", "leaves"},
 	"jobs":                {"jobs/flow", "connectors", "connectors/oauth", "db", "leaves"},
 	"jobs/flow":           {"jobs/flow/expr", "connectors", "connectors/schema", "connectors/oauth", "db", "leaves"},
-	"connectors":          {"connectors/schema"},
+	"connectors":          {"connectors/schema", "connectors/oauth"},
 	"connectors/catalog":  {"connectors", "connectors/*"},
 	"connectors/conntest": {"connectors"},
 	"connectors/*":        {"connectors", "connectors/schema", "connectors/oauth"},

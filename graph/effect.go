@@ -2,9 +2,12 @@ package graph
 
 import (
 	"context"
+	"errors"
 
+	"tieline/connectors"
 	"tieline/db"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 )
 
 var effects = list[db.Effect, model.Effect]{"effects", func(e *db.Effect) db.ID { return e.ID }, sure(model.NewEffect)}
@@ -46,4 +49,33 @@ func (r effectResolver) Slots(ctx context.Context, e *model.Effect) ([]*model.Ma
 
 func (r effectResolver) Attempts(ctx context.Context, e *model.Effect) ([]*model.Attempt, error) {
 	return many(ctx, r.load(ctx).attempts, e.Row.ID, sure(model.NewAttempt))
+}
+
+func (r queryResolver) EffectConflict(ctx context.Context, id string, externalID *string) (*model.EffectConflict, error) {
+	c, err := r.engine.Conflict(ctx, organization(ctx), model.EffectID.Find(id), given(externalID))
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := model.NewEffectConflict(c)
+	if out.Mapping, err = r.mapping(ctx, c.Holder); err != nil || c.ExternalID == "" {
+		return out, err
+	}
+	out.URL, err = one(ctx, r.load(ctx).accounts, c.Effect.VendorAccountID, func(v db.VendorAccount) (*string, error) {
+		return r.apps.RecordURL(v, c.Effect.Entity, c.ExternalID), nil
+	})
+	return out, err
+}
+
+func (r mutationResolver) ResolveEffect(ctx context.Context, in model.ResolveEffectInput) (*model.ResolveEffectPayload, error) {
+	decided := flow.ResolveInput{How: flow.Resolution(in.Resolution), ExternalID: given(in.ExternalID)}
+	for _, w := range in.With {
+		decided.With = append(decided.With, connectors.Slot{Entity: w.Entity, Role: given(w.Role), ID: w.ExternalID})
+	}
+	e, problems, err := made(ctx, r.effect)(r.call(ctx, model.EffectID, in.ID, func(ctx context.Context, org, id db.ID, commit flow.Commit) error {
+		return r.engine.ResolveEffect(ctx, org, id, decided, commit)
+	}))
+	return &model.ResolveEffectPayload{Effect: e, UserErrors: problems}, err
 }

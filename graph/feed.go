@@ -75,14 +75,38 @@ func (f *Feed) Run(ctx context.Context) error {
 func (f *Feed) look(ctx context.Context, untold bool) error {
 	ctx, cancel := context.WithTimeout(ctx, feedWithin)
 	defer cancel()
-	if err := number(ctx, f.db); err != nil {
-		return err
-	}
-	if untold || !f.located {
-		if err := f.locate(ctx); err != nil {
+	for {
+		more, err := number(ctx, f.db)
+		if err != nil {
+			return err
+		}
+		if untold || !f.located {
+			if err := f.locate(ctx); err != nil {
+				return err
+			}
+		}
+		if err := f.read(ctx); err != nil || !more {
 			return err
 		}
 	}
+}
+
+// number gives new changes their places, and answers whether it left some that were there before it. What comes in
+// meanwhile is told of anew: waiting for an end of it would hold up everything that has its place.
+func number(ctx context.Context, d *db.DB) (more bool, err error) {
+	some, err := db.Unnumbered(ctx, d)
+	if err != nil || !some {
+		return false, err
+	}
+	err = d.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		more, err = db.NumberChanges(ctx, tx)
+		return err
+	})
+	return more, err
+}
+
+// read fans out everything that has its place.
+func (f *Feed) read(ctx context.Context) error {
 	for {
 		rows, err := db.ChangesAfter(ctx, f.db, f.pos, feedBatch)
 		if err != nil {
@@ -91,23 +115,6 @@ func (f *Feed) look(ctx context.Context, untold bool) error {
 		f.publish(rows)
 		if len(rows) < feedBatch {
 			return nil
-		}
-	}
-}
-
-// number gives all new changes their places.
-func number(ctx context.Context, d *db.DB) error {
-	for {
-		more, err := db.Unnumbered(ctx, d)
-		if err != nil || !more {
-			return err
-		}
-		err = d.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
-			_, err := db.NumberChanges(ctx, tx)
-			return err
-		})
-		if err != nil {
-			return err
 		}
 	}
 }

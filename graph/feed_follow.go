@@ -64,6 +64,7 @@ type news struct {
 	once   sync.Once
 	update *model.RunUpdate
 	err    error
+	texts  sync.Map // how messages show it, by what was asked: unique.Handle[string] → json.RawMessage
 }
 
 // newsOf are changes just read.

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -24,6 +25,14 @@ func (r queryResolver) FieldOptions(ctx context.Context, connection string, acti
 		return nil, nil
 	}
 	return optionPage(connection, q, found), err
+}
+
+func (r queryResolver) InputSchema(ctx context.Context, connection, action string) (json.RawMessage, error) {
+	schema, err := r.engine.InputSchema(ctx, organization(ctx), model.ConnectionID.Find(connection), action)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, nil
+	}
+	return schema, err
 }
 
 func optionQuery(action, field, search string, args pageArgs) (flow.OptionQuery, error) {

@@ -3,7 +3,10 @@ package graph
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
+
+	"github.com/vikstrous/dataloadgen"
 
 	"tieline/db"
 	"tieline/graph/model"
@@ -27,13 +30,17 @@ func (r queryResolver) Flow(ctx context.Context, id string) (*model.Flow, error)
 	return r.flow(ctx, model.FlowID.Find(id))
 }
 
-// newest is the newest published version of a flow, which is what its fields are about. Every flow has one.
-func (r *Resolvers) newest(ctx context.Context, flow db.ID) (*model.Version, error) {
-	return r.load(ctx).newest.Load(ctx, flow)
+// version is the newest published version of a flow, which its fields are about; the draft while there is none.
+func (r *Resolvers) version(ctx context.Context, f *model.Flow) (*model.Version, error) {
+	v, err := r.load(ctx).newest.Load(ctx, f.Row.ID)
+	if errors.Is(err, dataloadgen.ErrNotFound) {
+		return model.ReadDraft(f.Row), nil
+	}
+	return v, err
 }
 
 func (r flowResolver) Version(ctx context.Context, f *model.Flow) (int32, error) {
-	v, err := r.newest(ctx, f.Row.ID)
+	v, err := r.version(ctx, f)
 	if err != nil {
 		return 0, err
 	}
@@ -41,7 +48,7 @@ func (r flowResolver) Version(ctx context.Context, f *model.Flow) (int32, error)
 }
 
 func (r flowResolver) UpdatedAt(ctx context.Context, f *model.Flow) (*time.Time, error) {
-	v, err := r.newest(ctx, f.Row.ID)
+	v, err := r.version(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +56,7 @@ func (r flowResolver) UpdatedAt(ctx context.Context, f *model.Flow) (*time.Time,
 }
 
 func (r flowResolver) Trigger(ctx context.Context, f *model.Flow) (*model.Trigger, error) {
-	v, err := r.newest(ctx, f.Row.ID)
+	v, err := r.version(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +64,7 @@ func (r flowResolver) Trigger(ctx context.Context, f *model.Flow) (*model.Trigge
 }
 
 func (r flowResolver) Condition(ctx context.Context, f *model.Flow) (*string, error) {
-	v, err := r.newest(ctx, f.Row.ID)
+	v, err := r.version(ctx, f)
 	if err != nil || v.Doc.Trigger.When == "" {
 		return nil, err
 	}
@@ -65,7 +72,7 @@ func (r flowResolver) Condition(ctx context.Context, f *model.Flow) (*string, er
 }
 
 func (r flowResolver) Steps(ctx context.Context, f *model.Flow) ([]*model.FlowStep, error) {
-	v, err := r.newest(ctx, f.Row.ID)
+	v, err := r.version(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +80,7 @@ func (r flowResolver) Steps(ctx context.Context, f *model.Flow) ([]*model.FlowSt
 }
 
 func (r flowResolver) ParamsSchema(ctx context.Context, f *model.Flow) (json.RawMessage, error) {
-	v, err := r.newest(ctx, f.Row.ID)
+	v, err := r.version(ctx, f)
 	if err != nil {
 		return nil, err
 	}

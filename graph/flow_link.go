@@ -45,8 +45,24 @@ func (r linkResolver) Flow(ctx context.Context, l *model.FlowLink) (*model.Flow,
 	return r.flow(ctx, l.Row.FlowID)
 }
 
+// linkVersion is the version of its flow that a link runs.
+func (r *Resolvers) linkVersion(ctx context.Context, l *model.FlowLink) (*model.Version, error) {
+	if l.Row.PinnedVersionID != (db.ID{}) {
+		return r.load(ctx).versions.Load(ctx, l.Row.PinnedVersionID)
+	}
+	return r.load(ctx).newest.Load(ctx, l.Row.FlowID)
+}
+
+func (r linkResolver) PinnedVersion(ctx context.Context, l *model.FlowLink) (*int32, error) {
+	if l.Row.PinnedVersionID == (db.ID{}) {
+		return nil, nil
+	}
+	n, err := r.FlowVersion(ctx, l)
+	return &n, err
+}
+
 func (r linkResolver) FlowVersion(ctx context.Context, l *model.FlowLink) (int32, error) {
-	v, err := r.newest(ctx, l.Row.FlowID)
+	v, err := r.linkVersion(ctx, l)
 	if err != nil {
 		return 0, err
 	}
@@ -58,7 +74,7 @@ func (r linkResolver) TriggerConnection(ctx context.Context, l *model.FlowLink) 
 }
 
 func (r linkResolver) Steps(ctx context.Context, l *model.FlowLink) ([]*model.FlowLinkStep, error) {
-	v, err := r.newest(ctx, l.Row.FlowID)
+	v, err := r.linkVersion(ctx, l)
 	if err != nil {
 		return nil, err
 	}
@@ -114,12 +130,40 @@ func (r mutationResolver) EnableFlowLink(ctx context.Context, in model.EnableFlo
 	return &model.EnableFlowLinkPayload{FlowLink: l, UserErrors: problems}, err
 }
 
+func (r mutationResolver) UpdateFlowLink(ctx context.Context, in model.UpdateFlowLinkInput) (*model.UpdateFlowLinkPayload, error) {
+	out := &model.UpdateFlowLinkPayload{}
+	change, err := linkChange(in)
+	update := func(ctx context.Context, org, id db.ID, commit flow.Commit) error {
+		if err != nil {
+			return err
+		}
+		moves, err := r.engine.UpdateLink(ctx, org, id, change, given(in.DryRun), r.intake, commit)
+		if err == nil {
+			out.Moves = r.apps.Moves(in.ID, moves)
+		}
+		return err
+	}
+	var done Done
+	if given(in.DryRun) {
+		done, err = judge(Done{}, update(ctx, organization(ctx), model.FlowLinkID.Find(in.ID), nil))
+	} else {
+		done, err = r.call(ctx, model.FlowLinkID, in.ID, update)
+	}
+	out.FlowLink, out.UserErrors, err = made(ctx, r.liveFlowLink)(done, err)
+	return out, err
+}
+
 func (r mutationResolver) DisableFlowLink(ctx context.Context, in model.DisableFlowLinkInput) (*model.DisableFlowLinkPayload, error) {
+	out := &model.DisableFlowLinkPayload{}
 	l, problems, err := made(ctx, r.liveFlowLink)(r.do(ctx, model.FlowLinkID, in.ID, func(ctx context.Context, tx db.Tx, org, id db.ID) error {
-		_, err := r.engine.DisableLink(ctx, tx, org, id)
+		waits, err := r.engine.DisableLink(ctx, tx, org, id)
+		out.OpenRuns, out.WaitingEvents = new(int32(waits.Runs)), new(int32(waits.Events))
 		return err
 	}))
-	return &model.DisableFlowLinkPayload{FlowLink: l, UserErrors: problems}, err
+	if out.FlowLink, out.UserErrors = l, problems; l == nil {
+		out.OpenRuns, out.WaitingEvents = nil, nil
+	}
+	return out, err
 }
 
 func (r mutationResolver) DeleteFlowLink(ctx context.Context, in model.DeleteFlowLinkInput) (*model.DeleteFlowLinkPayload, error) {
@@ -147,19 +191,44 @@ func (r mutationResolver) TriggerFlow(ctx context.Context, in model.TriggerFlowI
 
 // linkOf is a link in the engine's terms.
 func linkOf(in model.CreateFlowLinkInput) (flow.LinkInput, error) {
-	out := flow.LinkInput{FlowID: model.FlowID.Find(in.FlowID), Name: in.Name, Connections: map[string]db.ID{}}
+	out := flow.LinkInput{FlowID: model.FlowID.Find(in.FlowID), Name: in.Name, Filter: given(in.Filter), Redact: in.Redact, Version: int(given(in.Version))}
+	var err error
+	out.Connections, out.Params, err = boundOf(in.Connections, in.Params)
+	return out, err
+}
+
+// linkChange is a change of a link in the engine's terms.
+func linkChange(in model.UpdateFlowLinkInput) (flow.LinkChange, error) {
+	out := flow.LinkChange{Name: in.Name, Redact: in.Redact}
+	if filter, set := in.Filter.ValueOK(); set {
+		out.Filter = new(given(filter))
+	}
+	if version, set := in.Version.ValueOK(); set {
+		out.Version = new(int(given(version)))
+		if version != nil && *version < 1 {
+			return out, flow.Problems{{Field: []string{"version"}, Code: flow.CodeInvalid, Message: "Versions are numbered from 1. Null follows the newest."}}
+		}
+	}
+	var err error
+	out.Connections, out.Params, err = boundOf(in.Connections, in.Params)
+	return out, err
+}
+
+// boundOf are the connections of a link, by role, and the values of its parameters; nil when they are left out.
+func boundOf(connections []*model.FlowLinkSlotInput, params json.RawMessage) (conns map[string]db.ID, values map[string]any, err error) {
 	var bad flow.Problems
-	for _, c := range in.Connections {
-		if _, twice := out.Connections[c.Key]; twice {
+	conns = map[string]db.ID{}
+	for _, c := range connections {
+		if _, twice := conns[c.Key]; twice {
 			bad = append(bad, flow.Problem{Field: []string{"connections", c.Key}, Code: flow.CodeInvalid, Message: "One connection is enough here."})
 		}
-		out.Connections[c.Key] = model.ConnectionID.Find(c.ConnectionID)
+		conns[c.Key] = model.ConnectionID.Find(c.ConnectionID)
 	}
-	if len(in.Params) > 0 && json.Unmarshal(in.Params, &out.Params) != nil {
+	if len(params) > 0 && json.Unmarshal(params, &values) != nil {
 		bad = append(bad, flow.Problem{Field: []string{"params"}, Code: flow.CodeInvalid, Message: "Parameters are an object; see paramsSchema of the flow."})
 	}
 	if len(bad) > 0 {
-		return out, bad
+		err = bad
 	}
-	return out, nil
+	return conns, values, err
 }

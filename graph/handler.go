@@ -58,6 +58,7 @@ func New(c Config) (*Handler, error) {
 	srv.SetParserTokenLimit(limits.Tokens)
 	srv.SetQueryCache(documents{lru.New[*ast.QueryDocument](1000)})
 	srv.Use(texts{})
+	srv.Use(alike{})
 	srv.Use(endings{})
 	srv.Use(shape{limits.Depth, limits.Fields})
 	srv.Use(patience(limits.Timeout))

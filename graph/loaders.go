@@ -33,7 +33,8 @@ type loaders struct {
 	accounts      *loader[db.VendorAccount]
 	flows         *loader[db.Flow]
 	newest        *loader[*model.Version] // by flow
-	numbers       *loader[int]            // by version
+	versions      *loader[*model.Version]
+	numbers       *loader[int] // by version
 	links         *loader[db.FlowLink]
 	linkSteps     *loader[[]db.FlowLinkStep]
 	events        *loader[db.Event]
@@ -41,6 +42,7 @@ type loaders struct {
 	bodies        *dataloadgen.Loader[db.BodyKey, db.Body]
 	runs          *loader[db.Run]
 	steps         *loader[[]db.Step]
+	replays       *loader[db.Replay]
 	runAttempts   *loader[[]db.Attempt]
 	attempts      *loader[[]db.Attempt] // by effect
 	effects       *loader[db.Effect]
@@ -50,6 +52,7 @@ type loaders struct {
 	effectSlots   *loader[[]db.Slot]
 
 	connectionsOfApp *dataloadgen.Loader[paging[string], []db.Connection]
+	versionsOfFlow   *dataloadgen.Loader[paging[db.ID], []db.FlowVersion]
 	linksOfFlow      *dataloadgen.Loader[paging[db.ID], []db.FlowLink]
 	linksUsing       *dataloadgen.Loader[paging[db.ID], []db.FlowLink] // a connection
 	eventsThrough    *dataloadgen.Loader[paging[db.ID], []db.Event]    // a connection
@@ -69,7 +72,8 @@ func (r *Resolvers) newLoaders() *loaders {
 		connections:   byID(r, db.ConnectionsOf),
 		accounts:      byID(r, db.VendorAccountsOf),
 		flows:         byID(r, db.FlowsOf),
-		newest:        byID(r, newestVersions),
+		newest:        byID(r, read(db.NewestVersionsOf)),
+		versions:      byID(r, read(db.FlowVersionsOf)),
 		numbers:       byID(r, db.VersionNumbersOf),
 		links:         byID(r, db.FlowLinksOf),
 		linkSteps:     byID(r, db.StepsByLink),
@@ -78,6 +82,7 @@ func (r *Resolvers) newLoaders() *loaders {
 		bodies:        load(r, withRoom(bodyRoom, db.BodiesOf)),
 		runs:          byID(r, db.RunsOf),
 		steps:         byID(r, db.StepsByRun),
+		replays:       byID(r, db.ReplaysOf),
 		runAttempts:   byID(r, db.AttemptsByRun),
 		attempts:      byID(r, db.AttemptsByEffect),
 		effects:       byID(r, db.EffectsOf),
@@ -87,6 +92,7 @@ func (r *Resolvers) newLoaders() *loaders {
 		effectSlots:   byID(r, db.SlotsByEffect),
 
 		connectionsOfApp: pagesOf(r, db.ConnectionsByApp),
+		versionsOfFlow:   pagesOf(r, db.VersionsByFlow),
 		linksOfFlow:      pagesOf(r, db.FlowLinksByFlow),
 		linksUsing:       pagesOf(r, db.FlowLinksByConnection),
 		eventsThrough:    pagesOf(r, db.EventsByConnection),
@@ -95,15 +101,18 @@ func (r *Resolvers) newLoaders() *loaders {
 	}
 }
 
-func newestVersions(ctx context.Context, idb bun.IDB, org db.ID, flows []db.ID) (map[db.ID]*model.Version, error) {
-	rows, err := db.NewestVersionsOf(ctx, idb, org, flows)
-	out := make(map[db.ID]*model.Version, len(rows))
-	for id, row := range rows {
-		if out[id], err = model.ReadVersion(row); err != nil {
-			return nil, err
+// read reads the documents of versions.
+func read(of batch[db.FlowVersion]) batch[*model.Version] {
+	return func(ctx context.Context, idb bun.IDB, org db.ID, keys []db.ID) (map[db.ID]*model.Version, error) {
+		rows, err := of(ctx, idb, org, keys)
+		out := make(map[db.ID]*model.Version, len(rows))
+		for id, row := range rows {
+			if out[id], err = model.ReadVersion(row); err != nil {
+				return nil, err
+			}
 		}
+		return out, err
 	}
-	return out, err
 }
 
 func byID[V any](r *Resolvers, read batch[V]) *loader[V] { return load(r, read) }

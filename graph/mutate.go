@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -72,6 +73,28 @@ func (d *Door) Do(ctx context.Context, kind model.Kind, work func(context.Contex
 			return judge(done, err)
 		}
 	}
+}
+
+// errTried undoes what was only tried.
+var errTried = errors.New("this was only tried")
+
+// Try does work as Do does, and undoes it, for a caller who wants to see first what it would come to. It leaves no claim and no
+// entry in the audit log.
+func (d *Door) Try(ctx context.Context, _ model.Kind, work func(context.Context, db.Tx, auth.Viewer) (db.ID, error)) (Done, error) {
+	viewer, ok := auth.FromContext(ctx)
+	if !ok {
+		return judge(Done{}, auth.ErrMissing)
+	}
+	err := d.DB.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if _, err := work(ctx, tx, viewer); err != nil {
+			return err
+		}
+		return errTried
+	})
+	if errors.Is(err, errTried) {
+		err = nil
+	}
+	return judge(Done{}, err)
 }
 
 // Call does work that calls a vendor, which no transaction can wait for. The claim is committed first, with a lease, so

@@ -23,6 +23,14 @@ func (r *Resolvers) do(ctx context.Context, kind model.Kind, id string, work fun
 	})
 }
 
+// way is how a mutation is done: through the door or, with dryRun, only tried.
+func (r *Resolvers) way(dryRun *bool) func(context.Context, model.Kind, func(context.Context, db.Tx, auth.Viewer) (db.ID, error)) (Done, error) {
+	if given(dryRun) {
+		return r.Try
+	}
+	return r.Do
+}
+
 // call is do for work that calls a vendor. Without an id it makes the object.
 func (r *Resolvers) call(ctx context.Context, kind model.Kind, id string, work func(ctx context.Context, org, id db.ID, commit flow.Commit) error) (Done, error) {
 	return r.Call(ctx, kind, func(ctx context.Context, v auth.Viewer, commit flow.Commit) error {

@@ -36,6 +36,8 @@ func (r queryResolver) Node(ctx context.Context, id string) (model.Node, error) 
 		return node(r.event(ctx, of))
 	case model.RunID:
 		return node(r.run(ctx, of))
+	case model.ReplayID:
+		return node(r.replay(ctx, of))
 	case model.EffectID:
 		return node(r.effect(ctx, of))
 	case model.MappingID:

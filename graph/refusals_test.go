@@ -72,7 +72,7 @@ func TestALinkOfADeletedConnection(t *testing.T) {
 		for _, document := range []string{enableDoc, triggerDoc} {
 			a := ask(document)
 			field, code, message := said(t, a)
-			if field != "id" || code != flow.CodeState || !strings.Contains(message, roles) || !strings.Contains(message, "was deleted") || !strings.Contains(message, "createFlowLink") {
+			if field != "id" || code != flow.CodeState || !strings.Contains(message, roles) || !strings.Contains(message, "was deleted") || !strings.Contains(message, "updateFlowLink") {
 				t.Errorf("%s: %s", conn.Name, a.Data)
 			}
 		}

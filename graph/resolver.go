@@ -30,42 +30,56 @@ const gather = 2 * time.Millisecond
 
 // NewResolvers makes the resolvers over an engine; what enabling a link reads goes in by door.
 func NewResolvers(d *db.DB, e *flow.Engine, door flow.Door, feed *Feed) *Resolvers {
-	return &Resolvers{Door: NewDoor(d), engine: e, intake: door, feed: feed, apps: model.NewApps(e.Apps), wait: gather}
+	back := e.PublicURL
+	if back != "" {
+		back += flow.BackPath
+	}
+	return &Resolvers{Door: NewDoor(d), engine: e, intake: door, feed: feed, apps: model.NewApps(e.Apps, back), wait: gather}
 }
 
 // The resolvers by type, as the generated code asks for them.
 type (
-	appResolver        struct{ *Resolvers }
-	auditResolver      struct{ *Resolvers }
-	connectionResolver struct{ *Resolvers }
-	effectResolver     struct{ *Resolvers }
-	eventResolver      struct{ *Resolvers }
-	outcomeResolver    struct{ *Resolvers }
-	flowResolver       struct{ *Resolvers }
-	linkResolver       struct{ *Resolvers }
-	linkStepResolver   struct{ *Resolvers }
-	mappingResolver    struct{ *Resolvers }
-	slotResolver       struct{ *Resolvers }
-	provenanceResolver struct{ *Resolvers }
-	runResolver        struct{ *Resolvers }
-	runItemResolver    struct{ *Resolvers }
-	stepResolver       struct{ *Resolvers }
-	stepErrorResolver  struct{ *Resolvers }
-	updateResolver     struct{ *Resolvers }
-	viewerResolver     struct{ *Resolvers }
-	queryResolver      struct{ *Resolvers }
-	mutationResolver   struct{ *Resolvers }
+	appResolver         struct{ *Resolvers }
+	attemptResolver     struct{ *Resolvers }
+	attentionResolver   struct{ *Resolvers }
+	auditResolver       struct{ *Resolvers }
+	connectionResolver  struct{ *Resolvers }
+	effectResolver      struct{ *Resolvers }
+	eventResolver       struct{ *Resolvers }
+	outcomeResolver     struct{ *Resolvers }
+	explanationResolver struct{ *Resolvers }
+	flowResolver        struct{ *Resolvers }
+	draftResolver       struct{ *Resolvers }
+	versionResolver     struct{ *Resolvers }
+	linkResolver        struct{ *Resolvers }
+	linkStepResolver    struct{ *Resolvers }
+	mappingResolver     struct{ *Resolvers }
+	slotResolver        struct{ *Resolvers }
+	provenanceResolver  struct{ *Resolvers }
+	runResolver         struct{ *Resolvers }
+	runItemResolver     struct{ *Resolvers }
+	stepResolver        struct{ *Resolvers }
+	stepErrorResolver   struct{ *Resolvers }
+	updateResolver      struct{ *Resolvers }
+	viewerResolver      struct{ *Resolvers }
+	queryResolver       struct{ *Resolvers }
+	mutationResolver    struct{ *Resolvers }
 )
 
 var _ generated.ResolverRoot = (*Resolvers)(nil)
 
 func (r *Resolvers) App() generated.AppResolver                       { return appResolver{r} }
 func (r *Resolvers) AppInstance() generated.AppInstanceResolver       { return connectionResolver{r} }
+func (r *Resolvers) Attempt() generated.AttemptResolver               { return attemptResolver{r} }
+func (r *Resolvers) AttentionItem() generated.AttentionItemResolver   { return attentionResolver{r} }
+func (r *Resolvers) Explanation() generated.ExplanationResolver       { return explanationResolver{r} }
 func (r *Resolvers) Effect() generated.EffectResolver                 { return effectResolver{r} }
 func (r *Resolvers) Event() generated.EventResolver                   { return eventResolver{r} }
 func (r *Resolvers) AuditEntry() generated.AuditEntryResolver         { return auditResolver{r} }
 func (r *Resolvers) EventOutcome() generated.EventOutcomeResolver     { return outcomeResolver{r} }
 func (r *Resolvers) Flow() generated.FlowResolver                     { return flowResolver{r} }
+func (r *Resolvers) FlowDraft() generated.FlowDraftResolver           { return draftResolver{r} }
+func (r *Resolvers) FlowVersion() generated.FlowVersionResolver       { return versionResolver{r} }
 func (r *Resolvers) FlowLink() generated.FlowLinkResolver             { return linkResolver{r} }
 func (r *Resolvers) FlowLinkStep() generated.FlowLinkStepResolver     { return linkStepResolver{r} }
 func (r *Resolvers) Mapping() generated.MappingResolver               { return mappingResolver{r} }

@@ -168,7 +168,11 @@ func (r mutationResolver) CancelRun(ctx context.Context, in model.CancelRunInput
 }
 
 func (r mutationResolver) RetryRun(ctx context.Context, in model.RetryRunInput) (*model.RetryRunPayload, error) {
-	run, problems, err := r.steer(ctx, in.ID, r.engine.Retry)
+	how := r.engine.Retry
+	if given(in.From) == model.RetryFromStart {
+		how = r.engine.Restart
+	}
+	run, problems, err := r.steer(ctx, in.ID, how)
 	return &model.RetryRunPayload{Run: run, UserErrors: problems}, err
 }
 

@@ -185,7 +185,7 @@ func (s *socket) WriteClose(code int, reason string) error {
 		code, reason = closeInitTimeout, "Connection initialisation timeout"
 	case code == transport.WebsocketCloseProtocolError:
 		code, reason = closeBadMessage, "Bad message"
-	case code == transport.WebsocketCloseNormalClosure && s.life.ctx.Err() != nil:
+	case (code == transport.WebsocketCloseNormalClosure || code == closeTryLater) && s.life.ctx.Err() != nil: // a token is not verified any more, either
 		why := whyEnded(s.life.ctx)
 		code, reason = why.code, why.reason
 	}

@@ -283,6 +283,32 @@ func TestARevokedTokenEndsItsSocket(t *testing.T) {
 	}
 }
 
+// unanswered is a verifier that is asked and never answers.
+type unanswered struct{ asked chan struct{} }
+
+func (u unanswered) Verify(ctx context.Context, _ string) (auth.Viewer, error) {
+	close(u.asked)
+	<-ctx.Done()
+	return auth.Viewer{}, ctx.Err()
+}
+
+func TestClosingWhileATokenIsVerified(t *testing.T) {
+	t.Parallel()
+	u := unanswered{make(chan struct{})}
+	h, err := New(Config{Resolvers: rootStub{}, Verifier: u, Log: slog.New(slog.DiscardHandler)})
+	check(t, err)
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	w, _, err := dial(t, "ws"+strings.TrimPrefix(srv.URL, "http"))
+	check(t, err)
+	w.send(hello)
+	<-u.asked
+	closed := make(chan error, 1)
+	go func() { closed <- h.Close(context.Background()) }()
+	w.wantClose(closeRestart)
+	check(t, <-closed)
+}
+
 func TestAClosedHandlerTakesNoSocket(t *testing.T) {
 	t.Parallel()
 	h, err := New(Config{Resolvers: rootStub{}, Verifier: everyone, Log: slog.New(slog.DiscardHandler)})

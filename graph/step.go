@@ -51,6 +51,16 @@ func (r *Resolvers) attempts(ctx context.Context, s db.Step) (own []db.Attempt, 
 	return own, nil
 }
 
+// LogURL is by the vendor account of the connection that the call was made through.
+func (r attemptResolver) LogURL(ctx context.Context, a *model.Attempt) (*string, error) {
+	if a.VendorRequestID == nil {
+		return nil, nil
+	}
+	return one(ctx, r.load(ctx).connections, a.Row.ConnectionID, func(c db.Connection) (*string, error) {
+		return r.apps.LogURL(c, *a.VendorRequestID), nil
+	})
+}
+
 // VendorRequestID is that of the step's last call that failed. A run's error is that of its first failed step.
 func (r stepErrorResolver) VendorRequestID(ctx context.Context, e *model.StepError) (*string, error) {
 	of := e.Row

@@ -60,53 +60,43 @@ func feedFilter(in *model.RunUpdateFilter) db.FeedFilter {
 	return f
 }
 
-// stream sends the caller's changes as messages until ctx ends, or until it cannot go on.
+// stream makes the caller's changes the messages of its subscription, until ctx ends or it cannot go on.
 func (f *Feed) stream(ctx context.Context, filter db.FeedFilter, after *string) (<-chan *model.RunUpdate, error) {
 	s, err := f.subscribe(ctx, organization(ctx), filter, after)
 	if err != nil {
 		return nil, err
 	}
+	context.AfterFunc(ctx, s.leave)
 	withRun := slices.ContainsFunc(graphql.CollectFieldsCtx(ctx, []string{"RunUpdate"}), func(c graphql.CollectedField) bool { return c.Name == "run" })
-	out := make(chan *model.RunUpdate)
-	go func() {
-		defer close(out)
-		defer s.leave()
-		if err := f.send(ctx, s, out, withRun); err != nil && ctx.Err() == nil {
-			endWith(ctx, err)
-		}
-	}()
-	return out, nil
+	return tell(ctx, f.messages(s, withRun)), nil
 }
 
-func (f *Feed) send(ctx context.Context, s *follower, out chan<- *model.RunUpdate, withRun bool) (err error) {
-	defer func() {
-		if p := recover(); p != nil { // gqlgen guards its own goroutines, not this one
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	for {
-		changes, err := s.next(ctx)
-		if err != nil {
-			return err
-		}
-		for some := range slices.Chunk(changes, runsAtOnce) {
+// messages answers what a follower is told, one after the other. It waits for each.
+func (f *Feed) messages(s *follower, withRun bool) func(context.Context) (*news, error) {
+	var ready, queue []*news
+	return func(ctx context.Context) (c *news, err error) {
+		defer func() {
+			if p := recover(); p != nil { // gqlgen guards what it calls itself
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		if len(ready) == 0 {
+			if len(queue) == 0 {
+				if queue, err = s.next(ctx); err != nil {
+					return nil, err
+				}
+			}
+			n := min(len(queue), runsAtOnce)
+			ready, queue = queue[:n], queue[n:]
 			if withRun {
-				if err := f.runs.load(ctx, s.org, some); err != nil {
-					return err
-				}
-			}
-			for _, c := range some {
-				u, err := f.told(c)
-				if err != nil {
-					return err
-				}
-				select {
-				case <-ctx.Done():
-					return ctx.Err()
-				case out <- u:
+				if err := f.runs.load(ctx, s.org, ready); err != nil {
+					return nil, err
 				}
 			}
 		}
+		c, ready = ready[0], ready[1:]
+		_, err = f.told(c)
+		return c, err
 	}
 }
 

@@ -20,6 +20,7 @@ var ofOthers = []struct {
 	document  string
 }{
 	{"connection", "connection.stripe", `{ connection(id: "$") { id } }`},
+	{"inputSchema", "connection.stripe", `query { inputSchema(connectionId: "$", action: "customer.update") }`},
 	{"fieldOptions", "connection.stripe", `{ fieldOptions(connectionId: "$", action: "customer.update", field: "customer_id") { nodes { id } } }`},
 	{"flow", "flow.in", `{ flow(id: "$") { id } }`},
 	{"flowLink", "link.in", `{ flowLink(id: "$") { id } }`},
@@ -55,7 +56,30 @@ var ofOthers = []struct {
 	{"auditLog", "token.admin", `{ auditLog(filter: {tokenId: "$"}) { nodes { id } } }`},
 	{"node", "audit.last", `{ node(id: "$") { id } }`},
 	{"mappings", "mapping.in", `{ mappings(filter: {parentId: "$"}) { nodes { id } } }`},
+	{"effectConflict", "effect.conflict", `{ effectConflict(id: "$") { id } }`},
+	{"explain", "account.stripe", `{ explain(externalId: "x", vendorAccountId: "$") { id } }`},
+	{"resolveEffect", "effect.conflict", `mutation { resolveEffect(input: {id: "$", resolution: GIVE_UP}) { effect { id } userErrors { field code message } } }`},
+	{"replayRuns", "run.in", `mutation { replayRuns(input: {filter: {runIds: ["$"]}}) { replay { id } userErrors { field code message } } }`},
+	{"replayRuns", "link.in", `mutation { replayRuns(input: {filter: {flowLinkId: "$"}}) { replay { id } userErrors { field code message } } }`},
+	{"cancelReplay", "replay.made", `mutation { cancelReplay(input: {id: "$"}) { replay { id } userErrors { field code message } } }`},
+	{"createMapping", "account.togai", `mutation { createMapping(input: {entity: "account", slots: [{vendorAccountId: "$", entity: "account", externalId: "x"}]}) { mapping { id } userErrors { field code message } } }`},
+	{"createMapping", "mapping.in", `mutation { createMapping(input: {entity: "account", parentId: "$", slots: [{vendorAccountId: "nonsense", entity: "account", externalId: "x"}]}) { mapping { id } userErrors { field code message } } }`},
+	{"updateMapping", "mapping.in", `mutation { updateMapping(input: {id: "$", name: "x"}) { mapping { id } userErrors { field code message } } }`},
+	{"mergeMappings", "mapping.in", `mutation { mergeMappings(input: {id: "$", otherId: "OWNMAPPING"}) { mapping { id } userErrors { field code message } } }`},
+	{"mergeMappings", "mapping.in", `mutation { mergeMappings(input: {id: "OWNMAPPING", otherId: "$"}) { mapping { id } userErrors { field code message } } }`},
+	{"splitMapping", "mapping.in", `mutation { splitMapping(input: {id: "$", slots: []}) { mapping { id } userErrors { field code message } } }`},
+	{"deleteMapping", "mapping.in", `mutation { deleteMapping(input: {id: "$"}) { deletedId userErrors { field code message } } }`},
+	{"updateFlowLink", "link.in", `mutation { updateFlowLink(input: {id: "$", name: "x"}) { flowLink { id } userErrors { field code message } } }`},
+	{"updateFlowLink", "connection.stripe", `mutation { updateFlowLink(input: {id: "OWNLINK", connections: [{key: "trigger", connectionId: "$"}, {key: "note", connectionId: "$"}]}) { flowLink { id } userErrors { field code message } } }`},
+	{"checkFlow", "flow.in", `query { checkFlow(draft: {name: "x"}, flowId: "$") { code path expression } }`},
+	{"previewFlow", "flow.in", `query { previewFlow(input: {flowId: "$", connections: []}) { problems { path code message } outcome } }`},
+	{"previewFlow", "connection.stripe", `query { previewFlow(input: {flowId: "OWN", connections: [{key: "trigger", connectionId: "$"}]}) { problems { path code message } outcome } }`},
+	{"createFlow", "flow.in", `mutation { createFlow(input: {copyOf: "$"}) { flow { id } userErrors { field code message } } }`},
+	{"updateFlow", "flow.in", `mutation { updateFlow(input: {id: "$", revision: 1, document: {name: "x"}}) { flow { id } userErrors { field code message } } }`},
+	{"publishFlow", "flow.in", `mutation { publishFlow(input: {id: "$", revision: 1}) { flow { id } userErrors { field code message } } }`},
+	{"deleteFlow", "flow.in", `mutation { deleteFlow(input: {id: "$"}) { deletedId userErrors { field code message } } }`},
 	{"updateConnection", "connection.stripe", `mutation { updateConnection(input: {id: "$", name: "Mine"}) { connection { id } userErrors { field code message } } }`},
+	{"authorizeConnection", "connection.stripe", `mutation { authorizeConnection(input: {id: "$"}) { authorization { url } userErrors { field code message } } }`},
 	{"testConnection", "connection.stripe", `mutation { testConnection(input: {id: "$"}) { connection { id } userErrors { field code message } } }`},
 	{"deleteConnection", "connection.stripe", `mutation { deleteConnection(input: {id: "$"}) { deletedId userErrors { field code message } } }`},
 	{"createFlowLink", "flow.in", `mutation { createFlowLink(input: {flowId: "$", name: "x", connections: []}) { flowLink { id } userErrors { field code message } } }`},
@@ -79,11 +103,15 @@ func TestForeignIDs(t *testing.T) {
 	acme, other := newSite(t, d, "Acme"), newSite(t, d, "Other")
 	acme.fill()
 	other.fill()
+	acme.contest()
+	other.contest()
 	acme.audited()
 	other.audited()
+	acme.replayed()
+	other.replayed()
 	before := other.rows()
 	for _, c := range ofOthers {
-		document := strings.ReplaceAll(c.document, "OWN", acme.at["flow.in"])
+		document := strings.NewReplacer("OWNMAPPING", acme.at["mapping.out"], "OWNLINK", acme.at["link.in"], "OWN", acme.at["flow.in"]).Replace(c.document)
 		ask := func(id string) string {
 			a := acme.ask(acme.tokens[auth.Admin], strings.ReplaceAll(document, "$", id), nil)
 			return strings.ReplaceAll(requestIDs.ReplaceAllString(string(a.Data)+string(a.Errors), ""), id, "")
@@ -110,6 +138,13 @@ func TestForeignIDs(t *testing.T) {
 	}
 }
 
+// replayed has a replay begun.
+func (s *site) replayed() {
+	s.t.Helper()
+	a := s.ask(s.tokens[auth.Admin], `mutation ($run: ID!) { replayRuns(input: {filter: {runIds: [$run]}}) { replay { id } } }`, vars("run", s.at["run.in"]))
+	s.at["replay.made"] = textAt(s.t, a.Data, "replayRuns.replay.id")
+}
+
 // audited leaves entries in the audit log.
 func (s *site) audited() {
 	s.t.Helper()
@@ -129,6 +164,8 @@ func (s *site) rows() string {
 	check(s.t, s.db.NewRaw(`SELECT concat_ws(' ',
 		(SELECT string_agg(md5(c::text), '' ORDER BY id) FROM connections c WHERE org_id = ?0), (SELECT string_agg(md5(l::text), '' ORDER BY id) FROM flow_links l WHERE org_id = ?0),
 		(SELECT string_agg(md5(r::text), '' ORDER BY id) FROM runs r WHERE org_id = ?0), (SELECT string_agg(md5(t::text), '' ORDER BY id) FROM api_tokens t WHERE org_id = ?0),
+		(SELECT string_agg(md5(m::text), '' ORDER BY id) FROM mappings m WHERE org_id = ?0), (SELECT string_agg(md5(s::text), '' ORDER BY mapping_id, vendor_account_id, entity, role) FROM mapping_slots s WHERE org_id = ?0),
+		(SELECT string_agg(md5(f::text), '' ORDER BY id) FROM effects f WHERE org_id = ?0), (SELECT string_agg(md5(p::text), '' ORDER BY id) FROM replays p WHERE org_id = ?0),
 		(SELECT count(*) FROM events WHERE org_id = ?0), (SELECT count(*) FROM audit_log WHERE org_id = ?0))`, s.org).Scan(s.t.Context(), &sum))
 	return sum
 }

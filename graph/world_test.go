@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 	"tieline/connectors/stripe/stripesim"
 	"tieline/connectors/togai"
 	"tieline/connectors/togai/togaisim"
+	"tieline/connectors/zohobooks"
 	"tieline/connectors/zuora"
 	"tieline/db"
 	"tieline/db/dbtest"
@@ -106,12 +108,12 @@ func newSite(t testing.TB, d *db.DB, name string) *site {
 		c.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 		return c
 	}
-	apps, err := connectors.NewRegistry(scheduler.Connector(), fast(stripe.Connector()), fast(togai.Connector()), fast(zuora.Connector()))
+	apps, err := connectors.NewRegistry(scheduler.Connector(), fast(stripe.Connector()), fast(togai.Connector()), fast(zuora.Connector()), fast(zohobooks.Connector()))
 	check(t, err)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	s.engine = &flow.Engine{
 		DB: d, Apps: apps, Keys: keys, Queue: nobody{}, Log: log,
-		URLs: map[string]string{"stripe": s.stripe.URL, "togai": s.togai.URL}, PublicURL: hooks.URL, Base: &http.Transport{},
+		URLs: map[string]string{"stripe": s.stripe.URL, "togai": s.togai.URL}, PublicURL: hooks.URL, Base: &http.Transport{}, Origins: []string{"https://console.example.com"},
 	}
 	o, err := db.CreateOrganization(t.Context(), d, name)
 	check(t, err)
@@ -245,6 +247,9 @@ func (s *site) settle() {
 func (s *site) open(ctx context.Context, m letter) {
 	s.t.Helper()
 	conn, err := db.GetConnection(ctx, s.db, s.org, s.conns[m.path])
+	if errors.Is(err, db.ErrNotFound) { // it was deleted since
+		return
+	}
 	check(s.t, err)
 	secrets, err := s.engine.WebhookSecrets(conn)
 	check(s.t, err)
@@ -381,6 +386,19 @@ func (s *site) sell(account, plan string) {
 		}
 		return nil
 	}))
+}
+
+// contest brings a customer over whose place in Togai a stranger has taken, so that its write waits for a person.
+func (s *site) contest() {
+	s.t.Helper()
+	c, err := s.stripe.First().CreateCustomer(map[string]any{"name": "Delta", "email": "billing@delta.test"})
+	check(s.t, err)
+	_, err = s.togai.CreateAccount(map[string]any{"id": c["id"], "name": "A stranger", "primaryEmail": "somebody@delta.test"})
+	check(s.t, err)
+	s.settle()
+	var effect db.Effect
+	check(s.t, s.db.NewSelect().Model(&effect).Where("org_id = ? AND state = 'CONFLICT'", s.org).Scan(s.t.Context()))
+	s.at["effect.conflict"] = model.EffectID.Of(effect.ID)
 }
 
 // hold makes an event one that its link keeps back.

@@ -119,7 +119,7 @@ const updates = `subscription($after: String) { runUpdates(after: $after) {
 	change { state waitingReason step stepState }
 	run {
 		id record recordName state flow { key } error { message }
-		steps { key reason action { name app { name } } error { message } }
+		steps { key state reason action { name app { name } } error { message } }
 		cause { id key run { id } }
 	}
 } }`

@@ -23,6 +23,8 @@ type Stage struct {
 		Stripe Simulator `json:"stripe"`
 		Togai  Simulator `json:"togai"`
 		Zuora  Simulator `json:"zuora"`
+
+		ZohoBooks Simulator `json:"zohobooks"`
 	} `json:"simulators"`
 }
 
@@ -34,14 +36,14 @@ type Simulator struct {
 	Account string `json:"-"`
 }
 
-// Tell connects the apps, links their flows, walks a customer through them each way, and then goes through what is sold and
-// billed, and what comes from Zuora. Its error says what did not come as it should.
+// Tell connects the apps, links their flows, walks a customer through all of them each way, and then goes through what is sold
+// and billed, and what comes from Zuora. Its error says what did not come as it should.
 func Tell(ctx context.Context, out *Paper, stage Stage) error {
 	api := client{stage.GraphQL, stage.Token}
 	var conns map[string]connection
 	if err := out.Step("Connections", func() (note string, err error) {
 		conns, err = connect(ctx, api, stage)
-		return "Stripe, Togai and Zuora, test data", err
+		return "Stripe, Togai, Zuora and Zoho Books, test data", err
 	}); err != nil {
 		return err
 	}
@@ -75,6 +77,7 @@ func Invite(out *Paper, stage Stage, file string) {
 	out.Field("Stripe", stage.Simulators.Stripe.URL+"/_sim/state")
 	out.Field("Togai", stage.Simulators.Togai.URL+"/_sim/state")
 	out.Field("Zuora", stage.Simulators.Zuora.URL+"/_sim/state")
+	out.Field("Zoho Books", stage.Simulators.ZohoBooks.URL+"/_sim/state")
 	out.Field("For scripts", file)
 	out.Line("")
 }

@@ -82,7 +82,7 @@ func (w *walk) sold(ctx context.Context) (link string, err error) {
 		return "", err
 	}
 	w.say("Togai", "price plan "+plan.ID, "Gold, for "+w.account.Name)
-	if err := w.follow(ctx, pricePlansOut, plan.ID, ""); err != nil {
+	if err := w.follow(ctx, plan.ID, "", pricePlansOut); err != nil {
 		return "", err
 	}
 	var data struct {
@@ -132,15 +132,15 @@ func (w *walk) bought(ctx context.Context, link string) error {
 		return err
 	}
 	w.say("Stripe", "checkout "+shortened(session.ID), "by the new customer "+session.Customer)
-	if err := w.follow(ctx, checkoutIn, session.ID, ""); err != nil {
+	if err := w.follow(ctx, session.ID, "", checkoutIn); err != nil {
 		return err
 	}
-	accounts, err := w.stage.togaiAccounts(ctx, w.account)
+	there, err := w.stage.everywhere(ctx, w.account)
 	if err != nil {
 		return err
 	}
-	if accounts != 1 {
-		return fmt.Errorf("the checkout's customer has made %s %d accounts", w.account.Name, accounts)
+	if there["Togai"] != 1 {
+		return fmt.Errorf("the checkout's customer has made %s %d accounts", w.account.Name, there["Togai"])
 	}
 	return w.mapped(ctx, "togai", "account", w.id)
 }
@@ -172,7 +172,7 @@ func (w *walk) billed(ctx context.Context) (invoice string, err error) {
 		return "", err
 	}
 	w.say("Togai", "invoice "+made.ID, fmt.Sprintf("over %.2f USD", made.TotalAmount))
-	if err := w.follow(ctx, invoicesOut, made.ID, ""); err != nil {
+	if err := w.follow(ctx, made.ID, "", invoicesOut, booksInvoicesOut); err != nil {
 		return "", err
 	}
 	state, err := w.stage.stripeState(ctx)
@@ -190,7 +190,23 @@ func (w *walk) billed(ctx context.Context) (invoice string, err error) {
 			}
 		}
 	}
-	w.out.Done("the same to the cent, mailed once to "+state.mails(invoice)[0], time.Since(w.begun))
+	took := time.Since(w.begun)
+	books, err := w.stage.booksState(ctx)
+	if err != nil {
+		return "", err
+	}
+	n := 0
+	for _, i := range books.Invoices {
+		if i.Reference == made.ID {
+			if n++; i.Total != "65.56" || i.Status != "sent" {
+				return "", fmt.Errorf("invoice %s in Zoho Books is over %s and %s", i.Number, i.Total, i.Status)
+			}
+		}
+	}
+	if n != 1 {
+		return "", fmt.Errorf("the invoice is there %d times in Zoho Books, instead of once", n)
+	}
+	w.out.Done("the same to the cent in Stripe and Zoho Books, mailed once to "+state.mails(invoice)[0], took)
 	return invoice, nil
 }
 
@@ -201,7 +217,7 @@ func (w *walk) paid(ctx context.Context, invoice string) error {
 		return err
 	}
 	w.say("Stripe", "payment of "+invoice, "on its hosted page")
-	if err := w.follow(ctx, invoicePaidIn, invoice, ""); err != nil {
+	if err := w.follow(ctx, invoice, "", invoicePaidIn); err != nil {
 		return err
 	}
 	took := time.Since(w.begun)

@@ -20,7 +20,7 @@ const (
 
 // The widths of columns.
 const (
-	labelWidth = 17
+	labelWidth = 20
 	whatWidth  = 32
 	noteWidth  = 68
 )

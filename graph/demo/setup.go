@@ -12,6 +12,7 @@ const (
 	stripeName = "Stripe (simulated)"
 	togaiName  = "Togai (simulated)"
 	zuoraName  = "Zuora (simulated)"
+	booksName  = "Zoho Books (simulated)"
 	linkName   = "Demo"
 )
 
@@ -38,6 +39,11 @@ func connect(ctx context.Context, api client, stage Stage) (map[string]connectio
 	for _, c := range data.Connections.Nodes {
 		known[c.Name] = c
 	}
+	// A person generates the code in Zoho's API console.
+	var code struct{ Code string }
+	if err := stage.Simulators.ZohoBooks.call(ctx, "codes", map[string]any{"client": stage.Simulators.ZohoBooks.Client}, &code); err != nil {
+		return nil, err
+	}
 	out := map[string]connection{}
 	for app, input := range map[string]map[string]any{
 		"stripe": {"name": stripeName, "credentials": map[string]string{"api_key": stage.Simulators.Stripe.Key}},
@@ -46,6 +52,9 @@ func connect(ctx context.Context, api client, stage Stage) (map[string]connectio
 		}},
 		"zuora": {"name": zuoraName, "credentials": map[string]string{
 			"endpoint": "https://rest.test.zuora.com", "client_id": stage.Simulators.Zuora.Client, "client_secret": stage.Simulators.Zuora.Key,
+		}},
+		"zohobooks": {"name": booksName, "credentials": map[string]string{
+			"mode": "test", "data_center": "us", "client_id": stage.Simulators.ZohoBooks.Client, "client_secret": stage.Simulators.ZohoBooks.Key, "self_client_code": code.Code,
 		}},
 	} {
 		field := "createConnection"
@@ -59,7 +68,7 @@ func connect(ctx context.Context, api client, stage Stage) (map[string]connectio
 			return nil, err
 		}
 		c := payload.Connection
-		if c.State != "ACTIVE" || c.Webhook == nil || c.Webhook.State == "MISSING" {
+		if c.State != "ACTIVE" || c.Webhook != nil && c.Webhook.State == "MISSING" {
 			return nil, fmt.Errorf("%s is %s: %s %+v", c.Name, c.State, c.StateReason, c.Webhook)
 		}
 		out[app] = c
@@ -87,7 +96,9 @@ type flow struct {
 }
 
 // params are those that the demo does not leave to themselves: nobody wants to wait half a minute for each customer.
-var params = map[string]map[string]any{customersIn: {"checkoutWait": 0.1}}
+var params = map[string]map[string]any{
+	customersFan: {"checkoutWait": 0.1, "currency": "USD"}, zuoraAccountsOut: {"currency": "USD"},
+}
 
 type endpoint struct{ App struct{ Key string } }
 
@@ -103,6 +114,9 @@ func link(ctx context.Context, api client, conns map[string]connection) error {
 	for _, f := range data.Flows.Nodes {
 		i := slices.Index(missing, f.Key)
 		if i < 0 {
+			if err := f.unlink(ctx, api); err != nil {
+				return err
+			}
 			continue
 		}
 		missing = slices.Delete(missing, i, i+1)
@@ -116,6 +130,18 @@ func link(ctx context.Context, api client, conns map[string]connection) error {
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("flows are missing: %v", missing)
+	}
+	return nil
+}
+
+// unlink removes the link of another version's demo, which this one does not switch on.
+func (f flow) unlink(ctx context.Context, api client) error {
+	for _, l := range f.Links.Nodes {
+		if l.Name == linkName {
+			if err := api.mutate(ctx, "deleteFlowLink", "deletedId", map[string]any{"id": l.ID}, &struct{}{}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 )
 
@@ -50,23 +52,12 @@ func (s stripeState) mails(invoice string) (to []string) {
 	return to
 }
 
-// stripeCustomers counts those with the person's e-mail address.
-func (s Stage) stripeCustomers(ctx context.Context, who person) (n int, err error) {
-	state, err := s.stripeState(ctx)
-	for _, c := range state.Customer {
-		if c.Email == who.Email {
-			n++
-		}
-	}
-	return n, err
-}
-
 // togaiState is what the demo looks at in Togai.
 type togaiState struct {
 	Accounts  []struct{ PrimaryEmail string }
 	Invoices  []struct{ OwnerID, Status string }
 	Payments  []struct{ AccountID string }
-	Schedules []struct{ AccountID string }
+	Schedules []struct{ AccountID, PricePlanID string }
 }
 
 func (s Stage) togaiState(ctx context.Context) (togaiState, error) {
@@ -75,15 +66,56 @@ func (s Stage) togaiState(ctx context.Context) (togaiState, error) {
 	return state[s.Simulators.Togai.Account], err
 }
 
-// togaiAccounts counts those with the person's e-mail address.
-func (s Stage) togaiAccounts(ctx context.Context, who person) (n int, err error) {
-	state, err := s.togaiState(ctx)
-	for _, a := range state.Accounts {
-		if a.PrimaryEmail == who.Email {
-			n++
+// everywhere counts by app who has the person's e-mail address.
+func (s Stage) everywhere(ctx context.Context, who person) (map[string]int, error) {
+	n := map[string]int{"Stripe": 0, "Togai": 0, "Zuora": 0, "Zoho Books": 0}
+	stripe, errStripe := s.stripeState(ctx)
+	for _, c := range stripe.Customer {
+		if c.Email == who.Email {
+			n["Stripe"]++
 		}
 	}
-	return n, err
+	togai, errTogai := s.togaiState(ctx)
+	for _, a := range togai.Accounts {
+		if a.PrimaryEmail == who.Email {
+			n["Togai"]++
+		}
+	}
+	var zuora struct {
+		Accounts []struct {
+			BillTo struct{ WorkEmail string } `json:"bill_to"`
+		}
+	}
+	errZuora := s.Simulators.Zuora.state(ctx, &zuora)
+	for _, a := range zuora.Accounts {
+		if a.BillTo.WorkEmail == who.Email {
+			n["Zuora"]++
+		}
+	}
+	books, errBooks := s.booksState(ctx)
+	for _, c := range books.Contacts {
+		if len(c.Persons) > 0 && c.Persons[0].Email == who.Email {
+			n["Zoho Books"]++
+		}
+	}
+	return n, errors.Join(errStripe, errTogai, errZuora, errBooks)
+}
+
+// booksState is what the demo looks at in Zoho Books.
+type booksState struct {
+	Contacts []struct {
+		Persons []struct{ Email string } `json:"contact_persons"`
+	}
+	Invoices []struct {
+		Number    string `json:"invoice_number"`
+		Reference string `json:"reference_number"`
+		Status    string
+		Total     json.Number
+	}
+}
+
+func (s Stage) booksState(ctx context.Context) (out booksState, err error) {
+	return out, s.Simulators.ZohoBooks.state(ctx, &out)
 }
 
 // togaiBilling is the status of an account's invoice, and how many payments it has made.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // The keys of the flows that the walk is about.
 const (
-	customersIn   = "stripe.customers_in"
+	customersFan  = "stripe.customers_fan_out"
 	accountsOut   = "stripe.accounts_out"
 	pricePlansOut = "stripe.price_plans_out"
 	checkoutIn    = "stripe.checkout_in"
@@ -19,11 +20,17 @@ const (
 	invoicePaidIn = "stripe.invoice_paid_in"
 
 	zuoraAccountsIn      = "zuora.accounts_in"
+	zuoraAccountsOut     = "zuora.accounts_out"
 	zuoraSubscriptionsIn = "zuora.subscriptions_in"
+
+	booksAccountsOut = "zohobooks.accounts_out"
+	booksInvoicesOut = "zohobooks.invoices_out"
 )
 
 // flows are those that the demo switches on.
-var flows = []string{customersIn, accountsOut, pricePlansOut, checkoutIn, invoicesOut, invoicePaidIn, zuoraAccountsIn, zuoraSubscriptionsIn}
+var flows = []string{
+	customersFan, accountsOut, pricePlansOut, checkoutIn, invoicesOut, invoicePaidIn, zuoraAccountsIn, zuoraAccountsOut, zuoraSubscriptionsIn, booksAccountsOut, booksInvoicesOut,
+}
 
 // update is a message of the feed.
 type update struct {
@@ -52,6 +59,7 @@ type run struct {
 
 type step struct {
 	Key    string
+	State  string
 	Reason string
 	Action *struct {
 		Name string
@@ -73,7 +81,7 @@ type walk struct {
 	id      string // its id there
 }
 
-// customerIn makes a customer in Stripe, as a person would, and waits for it in Togai.
+// customerIn makes a customer in Stripe, as a person would, and waits for it in the three other apps.
 func (w *walk) customerIn(ctx context.Context) error {
 	who := person{"Ada Lovelace", unique("ada")}
 	w.begin("A person makes a customer in Stripe")
@@ -85,13 +93,13 @@ func (w *walk) customerIn(ctx context.Context) error {
 		return err
 	}
 	w.say("Stripe", "customer "+made.ID, who.Name)
-	if err := w.follow(ctx, customersIn, made.ID, accountsOut); err != nil {
+	if err := w.follow(ctx, made.ID, accountsOut, customersFan, zuoraAccountsOut, booksAccountsOut); err != nil { // the account in Togai has the customer's id
 		return err
 	}
 	return w.conclude(ctx, who, "stripe", "customer", made.ID)
 }
 
-// accountOut makes an account in Togai and waits for it in Stripe.
+// accountOut makes an account in Togai and waits for it in the three other apps.
 func (w *walk) accountOut(ctx context.Context) error {
 	who := person{"Grace Hopper", unique("grace")}
 	w.begin("A person makes an account in Togai")
@@ -105,7 +113,7 @@ func (w *walk) accountOut(ctx context.Context) error {
 		return err
 	}
 	w.say("Togai", "account "+made.ID, who.Name)
-	if err := w.follow(ctx, accountsOut, made.ID, customersIn); err != nil {
+	if err := w.follow(ctx, made.ID, customersFan, accountsOut, zuoraAccountsOut, booksAccountsOut); err != nil {
 		return err
 	}
 	return w.conclude(ctx, who, "togai", "account", made.ID)
@@ -118,34 +126,38 @@ func (w *walk) begin(title string) {
 
 func (w *walk) say(who, what, note string) { w.out.Moment(time.Since(w.begun), who, what, note) }
 
-// follow prints what happens to a record until its run of one flow has succeeded, and the flow back, if one is named, has
-// recognised the echo of what that wrote.
-func (w *walk) follow(ctx context.Context, there, record, back string) error {
+// follow prints what happens to a record until its runs of some flows have succeeded, and the flow back, if one is named, has
+// recognised the echo of what the first of them wrote.
+func (w *walk) follow(ctx context.Context, record, back string, there ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var first, echo string // the runs' ids
-	done, suppressed := false, back == ""
-	for !done || !suppressed {
+	left, returned := slices.Clone(there), back == ""
+	for len(left) > 0 || !returned {
 		u, err := w.feed.next(ctx)
 		if err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("not within %s", patience)
 			}
-			return fmt.Errorf("waiting for %s of %s: %w", short(there), record, err)
+			return fmt.Errorf("waiting for %s of %s: %w", strings.Join(left, ", "), record, err)
 		}
 		r := u.Run
 		switch {
 		case r == nil:
 			continue
-		case r.Flow.Key == there && r.Record == record:
-			first = r.ID
-			done = done || u.Change.State == "SUCCEEDED"
+		case slices.Contains(there, r.Flow.Key) && r.Record == record:
+			if r.Flow.Key == there[0] {
+				first = r.ID
+			}
+			if slices.Contains([]string{"SUCCEEDED", "SUPPRESSED"}, u.Change.State) {
+				left = slices.DeleteFunc(left, func(key string) bool { return key == r.Flow.Key })
+			}
 		case r.Flow.Key == back && r.Cause != nil && r.Cause.Run != nil && r.Cause.Run.ID == first:
 			if echo == "" {
-				w.say(short(back), "hears of "+r.Record, "echo of "+r.Cause.ID+" by "+short(there))
+				w.say(short(back), "hears of "+r.Record, "echo of "+r.Cause.ID+" by "+short(there[0]))
 			}
 			echo = r.ID
-			suppressed = suppressed || u.Change.State == "SUPPRESSED"
+			returned = returned || slices.Contains([]string{"SUCCEEDED", "SUPPRESSED"}, u.Change.State)
 		default: // somebody else's
 			continue
 		}
@@ -158,11 +170,37 @@ func (w *walk) follow(ctx context.Context, there, record, back string) error {
 			}
 			return fmt.Errorf("%s of %s is %s%s", short(r.Flow.Key), r.Record, u.Change.State, why)
 		}
-		if r.ID == echo && u.Change.State == "SUCCEEDED" {
+		if r.ID == echo && u.Change.State == "SUCCEEDED" && !slices.ContainsFunc(r.Steps, func(s step) bool { return s.State == "ADOPTED" }) {
 			return fmt.Errorf("%s took our own write for news", short(back))
 		}
 	}
 	return nil
+}
+
+// through waits until a flow's run about a record has succeeded, which it may have while something else was followed.
+func (w *walk) through(ctx context.Context, flow, record string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		var data struct{ Runs struct{ Nodes []run } }
+		err := w.api.do(ctx, `{ runs(first: 50) { nodes { id record recordName state flow { key } error { message } } } }`, nil, &data)
+		if err != nil {
+			return err
+		}
+		for _, r := range data.Runs.Nodes {
+			switch {
+			case r.Flow.Key != flow || r.Record != record:
+			case r.State == "SUCCEEDED":
+				w.say(short(flow), "run succeeded", r.RecordName)
+				return nil
+			case r.Error != nil:
+				return fmt.Errorf("%s of %s is %s: %s", short(flow), record, r.State, r.Error.Message)
+			}
+		}
+		if _, err := w.feed.next(ctx); err != nil { // then it may be otherwise
+			return fmt.Errorf("waiting for %s of %s: %w", flow, record, err)
+		}
+	}
 }
 
 // show prints one change.
@@ -203,18 +241,16 @@ func (w *walk) conclude(ctx context.Context, who person, app, entity, id string)
 	if err := w.mapped(ctx, app, entity, id); err != nil {
 		return err
 	}
-	customers, err := w.stage.stripeCustomers(ctx, who)
+	there, err := w.stage.everywhere(ctx, who)
 	if err != nil {
 		return err
 	}
-	accounts, err := w.stage.togaiAccounts(ctx, who)
-	if err != nil {
-		return err
+	for app, n := range there {
+		if n != 1 {
+			return fmt.Errorf("%s is there %d times in %s, instead of once in each app: %v", who.Name, n, app, there)
+		}
 	}
-	if customers != 1 || accounts != 1 {
-		return fmt.Errorf("%s is there %d times in Stripe and %d times in Togai, instead of once each", who.Name, customers, accounts)
-	}
-	w.out.Done("once in Stripe, once in Togai, linked", took)
+	w.out.Done("once in Stripe, Togai, Zuora and Zoho Books, linked", took)
 	return nil
 }
 
@@ -258,9 +294,12 @@ func (w *walk) mapped(ctx context.Context, app, entity, id string) error {
 	return nil
 }
 
-// short is a flow's key as people say it: customers in.
+// short is a flow's key as people say it: customers in, accounts to zuora.
 func short(key string) string {
-	_, name, _ := strings.Cut(key, ".")
+	app, name, _ := strings.Cut(key, ".")
+	if what, out := strings.CutSuffix(name, "s_out"); out && !strings.Contains(what, "fan") {
+		return strings.ReplaceAll(what, "_", " ") + "s to " + strings.TrimPrefix(app, "zoho")
+	}
 	return strings.ReplaceAll(name, "_", " ")
 }
 

@@ -19,7 +19,7 @@ func (w *walk) zuora(ctx context.Context) error {
 		return err
 	}
 	w.say("Zuora", "account "+number, who.Name)
-	if err := w.follow(ctx, zuoraAccountsIn, account.ID, ""); err != nil {
+	if err := w.follow(ctx, account.ID, "", zuoraAccountsIn); err != nil {
 		return err
 	}
 	took := time.Since(w.begun)
@@ -39,26 +39,29 @@ func (w *walk) zuora(ctx context.Context) error {
 		return err
 	}
 	w.say("Zuora", "subscription "+shortened(subscription), "29 USD a month, and 99 once")
-	if err := w.follow(ctx, zuoraSubscriptionsIn, subscription, ""); err != nil {
+	if err := w.follow(ctx, subscription, "", zuoraSubscriptionsIn); err != nil {
 		return err
 	}
-	took = time.Since(w.begun)
 	state, err := w.stage.togaiState(ctx)
 	if err != nil {
 		return err
 	}
-	plans := 0
+	var plans []string
 	for _, s := range state.Schedules {
 		if s.AccountID == number {
-			plans++
+			plans = append(plans, s.PricePlanID)
 		}
 	}
-	if plans != 1 {
-		return fmt.Errorf("the account has %d price plans in Togai, instead of one", plans)
+	if len(plans) != 1 {
+		return fmt.Errorf("the account has %d price plans in Togai, instead of one", len(plans))
 	}
+	if err := w.through(ctx, pricePlansOut, plans[0]); err != nil {
+		return err
+	}
+	took = time.Since(w.begun)
 	if err := w.mapped(ctx, "zuora", "subscription", subscription); err != nil {
 		return err
 	}
-	w.out.Done("a price plan in Togai, attached to the account", took)
+	w.out.Done("a price plan in Togai, attached to the account, with prices in Stripe", took)
 	return nil
 }

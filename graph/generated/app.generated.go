@@ -522,6 +522,38 @@ func fieldContext_App_fields(_ context.Context, ec *executionContext, field grap
 	return fc, nil
 }
 
+func _App_authorization(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.App) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_App_authorization(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Authorization, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.AppAuthorization) graphql.Marshaler {
+			return marshalOAppAuthorization2ᚖtielineᚋgraphᚋmodelᚐAppAuthorization(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_App_authorization(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "App",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_AppAuthorization(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
 func _App_triggers(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.App) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -651,6 +683,98 @@ func fieldContext_App_connections(ctx context.Context, ec *executionContext, fie
 		return fc, err
 	}
 	return fc, nil
+}
+
+func _AppAuthorization_id(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.AppAuthorization) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_AppAuthorization_id(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return marshalNID2string(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_AppAuthorization_id(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AppAuthorization", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func _AppAuthorization_redirectUrl(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.AppAuthorization) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_AppAuthorization_redirectUrl(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RedirectURL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_AppAuthorization_redirectUrl(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AppAuthorization", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _AppAuthorization_scopes(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.AppAuthorization) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_AppAuthorization_scopes(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Scopes, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return marshalNString2ᚕstringᚄ(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_AppAuthorization_scopes(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AppAuthorization", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _AppAuthorization_codeField(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.AppAuthorization) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_AppAuthorization_codeField(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CodeField, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_AppAuthorization_codeField(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AppAuthorization", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
 func _AppConnection_edges(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Page[model.App]) (ret graphql.Marshaler) {
@@ -1457,6 +1581,11 @@ func _App(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "authorization":
+			out.Values[i] = _App_authorization(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "triggers":
 			out.Values[i] = _App_triggers(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1510,6 +1639,59 @@ func _App(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var appAuthorizationImplementors = []string{"AppAuthorization"}
+
+func _AppAuthorization(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.AppAuthorization) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, appAuthorizationImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("AppAuthorization")
+		case "id":
+			out.Values[i] = _AppAuthorization_id(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "redirectUrl":
+			out.Values[i] = _AppAuthorization_redirectUrl(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "scopes":
+			out.Values[i] = _AppAuthorization_scopes(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "codeField":
+			out.Values[i] = _AppAuthorization_codeField(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -2008,6 +2190,13 @@ func marshalOApp2ᚖtielineᚋgraphᚋmodelᚐApp(ctx context.Context, ec *execu
 		return graphql.Null
 	}
 	return _App(ctx, ec, sel, v)
+}
+
+func marshalOAppAuthorization2ᚖtielineᚋgraphᚋmodelᚐAppAuthorization(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.AppAuthorization) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return _AppAuthorization(ctx, ec, sel, v)
 }
 
 func marshalOTrigger2ᚖtielineᚋgraphᚋmodelᚐTrigger(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.Trigger) graphql.Marshaler {

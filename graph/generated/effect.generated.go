@@ -4,11 +4,13 @@ package generated
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"strconv"
 	"sync/atomic"
 	"tieline/graph/model"
+	"tieline/jobs/flow"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -424,6 +426,277 @@ func fieldContext_Effect_updatedAt(_ context.Context, ec *executionContext, fiel
 	return graphql.NewScalarFieldContext("Effect", field, false, false, errors.New("field of type DateTime does not have child fields"))
 }
 
+func _EffectConflict_id(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_id(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return marshalNID2string(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_EffectConflict_id(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func _EffectConflict_effect(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_effect(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Effect, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Effect) graphql.Marshaler {
+			return marshalNEffect2ᚖtielineᚋgraphᚋmodelᚐEffect(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_EffectConflict_effect(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "EffectConflict",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_Effect(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
+func _EffectConflict_reason(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_reason(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return marshalNString2string(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_EffectConflict_reason(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _EffectConflict_request(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_request(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Request, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v json.RawMessage) graphql.Marshaler {
+			return marshalOJSON2encodingᚋjsonᚐRawMessage(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_EffectConflict_request(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type JSON does not have child fields"))
+}
+
+func _EffectConflict_entity(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_entity(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Entity, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return marshalNString2string(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_EffectConflict_entity(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _EffectConflict_externalId(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_externalId(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExternalID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_EffectConflict_externalId(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _EffectConflict_recordName(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_recordName(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RecordName, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_EffectConflict_recordName(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _EffectConflict_record(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_record(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Record, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v json.RawMessage) graphql.Marshaler {
+			return marshalOJSON2encodingᚋjsonᚐRawMessage(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_EffectConflict_record(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type JSON does not have child fields"))
+}
+
+func _EffectConflict_missing(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_missing(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Missing, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_EffectConflict_missing(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _EffectConflict_url(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_url(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.URL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_EffectConflict_url(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EffectConflict", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _EffectConflict_mapping(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.EffectConflict) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_EffectConflict_mapping(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Mapping, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Mapping) graphql.Marshaler {
+			return marshalOMapping2ᚖtielineᚋgraphᚋmodelᚐMapping(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_EffectConflict_mapping(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "EffectConflict",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_Mapping(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
 func _EffectConnection_edges(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Page[model.Effect]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -575,6 +848,70 @@ func fieldContext_EffectEdge_node(_ context.Context, ec *executionContext, field
 	return fc, nil
 }
 
+func _ResolveEffectPayload_effect(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.ResolveEffectPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_ResolveEffectPayload_effect(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Effect, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Effect) graphql.Marshaler {
+			return marshalOEffect2ᚖtielineᚋgraphᚋmodelᚐEffect(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_ResolveEffectPayload_effect(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResolveEffectPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_Effect(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
+func _ResolveEffectPayload_userErrors(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.ResolveEffectPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_ResolveEffectPayload_userErrors(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_ResolveEffectPayload_userErrors(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResolveEffectPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_UserError(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
 // endregion **************************** field.gotpl *****************************
 
 // region    **************************** input.gotpl *****************************
@@ -632,6 +969,108 @@ func unmarshalInputEffectFilter(ctx context.Context, ec *executionContext, obj a
 				return it, err
 			}
 			it.State = data
+		}
+	}
+	return it, nil
+}
+
+func unmarshalInputEffectRecordInput(ctx context.Context, ec *executionContext, obj any) (model.EffectRecordInput, error) {
+	var it model.EffectRecordInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"entity", "role", "externalId"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "entity":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("entity"))
+			data, err := unmarshalNString2string(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Entity = data
+		case "role":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("role"))
+			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Role = data
+		case "externalId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("externalId"))
+			data, err := unmarshalNString2string(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.ExternalID = data
+		}
+	}
+	return it, nil
+}
+
+func unmarshalInputResolveEffectInput(ctx context.Context, ec *executionContext, obj any) (model.ResolveEffectInput, error) {
+	var it model.ResolveEffectInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"id", "resolution", "externalId", "with", "idempotencyKey"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
+			data, err := unmarshalNID2string(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.ID = data
+		case "resolution":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("resolution"))
+			data, err := unmarshalNEffectResolution2tielineᚋgraphᚋmodelᚐEffectResolution(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Resolution = data
+		case "externalId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("externalId"))
+			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.ExternalID = data
+		case "with":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("with"))
+			data, err := unmarshalOEffectRecordInput2ᚕᚖtielineᚋgraphᚋmodelᚐEffectRecordInputᚄ(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.With = data
+		case "idempotencyKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
+			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.IdempotencyKey = data
 		}
 	}
 	return it, nil
@@ -918,6 +1357,94 @@ func _Effect(ctx context.Context, ec *executionContext, sel ast.SelectionSet, ob
 	return out
 }
 
+var effectConflictImplementors = []string{"EffectConflict"}
+
+func _EffectConflict(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.EffectConflict) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, effectConflictImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("EffectConflict")
+		case "id":
+			out.Values[i] = _EffectConflict_id(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "effect":
+			out.Values[i] = _EffectConflict_effect(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = _EffectConflict_reason(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "request":
+			out.Values[i] = _EffectConflict_request(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "entity":
+			out.Values[i] = _EffectConflict_entity(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "externalId":
+			out.Values[i] = _EffectConflict_externalId(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "recordName":
+			out.Values[i] = _EffectConflict_recordName(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "record":
+			out.Values[i] = _EffectConflict_record(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "missing":
+			out.Values[i] = _EffectConflict_missing(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "url":
+			out.Values[i] = _EffectConflict_url(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "mapping":
+			out.Values[i] = _EffectConflict_mapping(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var effectConnectionImplementors = []string{"EffectConnection"}
 
 func _EffectConnection(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.Page[model.Effect]) graphql.Marshaler {
@@ -985,6 +1512,49 @@ func _EffectEdge(ctx context.Context, ec *executionContext, sel ast.SelectionSet
 			}
 		case "node":
 			out.Values[i] = _EffectEdge_node(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var resolveEffectPayloadImplementors = []string{"ResolveEffectPayload"}
+
+func _ResolveEffectPayload(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.ResolveEffectPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, resolveEffectPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ResolveEffectPayload")
+		case "effect":
+			out.Values[i] = _ResolveEffectPayload_effect(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = _ResolveEffectPayload_userErrors(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -1085,6 +1655,21 @@ func marshalNEffectKind2tielineᚋgraphᚋmodelᚐEffectKind(ctx context.Context
 	return v
 }
 
+func unmarshalNEffectRecordInput2ᚖtielineᚋgraphᚋmodelᚐEffectRecordInput(ctx context.Context, ec *executionContext, v any) (*model.EffectRecordInput, error) {
+	res, err := unmarshalInputEffectRecordInput(ctx, ec, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func unmarshalNEffectResolution2tielineᚋgraphᚋmodelᚐEffectResolution(ctx context.Context, ec *executionContext, v any) (model.EffectResolution, error) {
+	var res model.EffectResolution
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func marshalNEffectResolution2tielineᚋgraphᚋmodelᚐEffectResolution(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v model.EffectResolution) graphql.Marshaler {
+	return v
+}
+
 func unmarshalNEffectState2tielineᚋgraphᚋmodelᚐEffectState(ctx context.Context, ec *executionContext, v any) (model.EffectState, error) {
 	var res model.EffectState
 	err := res.UnmarshalGQL(v)
@@ -1095,11 +1680,33 @@ func marshalNEffectState2tielineᚋgraphᚋmodelᚐEffectState(ctx context.Conte
 	return v
 }
 
+func unmarshalNResolveEffectInput2tielineᚋgraphᚋmodelᚐResolveEffectInput(ctx context.Context, ec *executionContext, v any) (model.ResolveEffectInput, error) {
+	res, err := unmarshalInputResolveEffectInput(ctx, ec, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func marshalNResolveEffectPayload2ᚖtielineᚋgraphᚋmodelᚐResolveEffectPayload(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.ResolveEffectPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return _ResolveEffectPayload(ctx, ec, sel, v)
+}
+
 func marshalOEffect2ᚖtielineᚋgraphᚋmodelᚐEffect(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.Effect) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
 	}
 	return _Effect(ctx, ec, sel, v)
+}
+
+func marshalOEffectConflict2ᚖtielineᚋgraphᚋmodelᚐEffectConflict(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.EffectConflict) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return _EffectConflict(ctx, ec, sel, v)
 }
 
 func unmarshalOEffectFilter2ᚖtielineᚋgraphᚋmodelᚐEffectFilter(ctx context.Context, ec *executionContext, v any) (*model.EffectFilter, error) {
@@ -1108,6 +1715,23 @@ func unmarshalOEffectFilter2ᚖtielineᚋgraphᚋmodelᚐEffectFilter(ctx contex
 	}
 	res, err := unmarshalInputEffectFilter(ctx, ec, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func unmarshalOEffectRecordInput2ᚕᚖtielineᚋgraphᚋmodelᚐEffectRecordInputᚄ(ctx context.Context, ec *executionContext, v any) ([]*model.EffectRecordInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]*model.EffectRecordInput, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = unmarshalNEffectRecordInput2ᚖtielineᚋgraphᚋmodelᚐEffectRecordInput(ctx, ec, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
 }
 
 func unmarshalOEffectState2ᚖtielineᚋgraphᚋmodelᚐEffectState(ctx context.Context, ec *executionContext, v any) (*model.EffectState, error) {

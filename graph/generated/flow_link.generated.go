@@ -22,6 +22,7 @@ import (
 type FlowLinkResolver interface {
 	Flow(ctx context.Context, obj *model.FlowLink) (*model.Flow, error)
 	FlowVersion(ctx context.Context, obj *model.FlowLink) (int32, error)
+	PinnedVersion(ctx context.Context, obj *model.FlowLink) (*int32, error)
 
 	TriggerConnection(ctx context.Context, obj *model.FlowLink) (*model.AppInstance, error)
 	Steps(ctx context.Context, obj *model.FlowLink) ([]*model.FlowLinkStep, error)
@@ -230,6 +231,52 @@ func fieldContext_DisableFlowLinkPayload_flowLink(_ context.Context, ec *executi
 	return fc, nil
 }
 
+func _DisableFlowLinkPayload_openRuns(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.DisableFlowLinkPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_DisableFlowLinkPayload_openRuns(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OpenRuns, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int32) graphql.Marshaler {
+			return marshalOInt2ᚖint32(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_DisableFlowLinkPayload_openRuns(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("DisableFlowLinkPayload", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
+func _DisableFlowLinkPayload_waitingEvents(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.DisableFlowLinkPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_DisableFlowLinkPayload_waitingEvents(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.WaitingEvents, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int32) graphql.Marshaler {
+			return marshalOInt2ᚖint32(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_DisableFlowLinkPayload_waitingEvents(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("DisableFlowLinkPayload", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
 func _DisableFlowLinkPayload_userErrors(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.DisableFlowLinkPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -404,6 +451,29 @@ func fieldContext_FlowLink_flowVersion(_ context.Context, ec *executionContext, 
 	return graphql.NewScalarFieldContext("FlowLink", field, true, true, errors.New("field of type Int does not have child fields"))
 }
 
+func _FlowLink_pinnedVersion(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLink_pinnedVersion(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.FlowLink().PinnedVersion(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int32) graphql.Marshaler {
+			return marshalOInt2ᚖint32(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_FlowLink_pinnedVersion(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLink", field, true, true, errors.New("field of type Int does not have child fields"))
+}
+
 func _FlowLink_name(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -535,6 +605,52 @@ func _FlowLink_params(ctx context.Context, ec *executionContext, field graphql.C
 }
 func fieldContext_FlowLink_params(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type JSON does not have child fields"))
+}
+
+func _FlowLink_filter(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLink_filter(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Filter, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return marshalOString2ᚖstring(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_FlowLink_filter(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _FlowLink_redact(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLink_redact(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Redact, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return marshalNString2ᚕstringᚄ(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_FlowLink_redact(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLink", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
 func _FlowLink_webhookUrl(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLink) (ret graphql.Marshaler) {
@@ -939,6 +1055,121 @@ func fieldContext_FlowLinkEdge_node(_ context.Context, ec *executionContext, fie
 	return fc, nil
 }
 
+func _FlowLinkMove_id(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLinkMove) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLinkMove_id(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return marshalNID2string(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_FlowLinkMove_id(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLinkMove", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func _FlowLinkMove_key(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLinkMove) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLinkMove_key(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Key, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return marshalNString2string(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_FlowLinkMove_key(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLinkMove", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func _FlowLinkMove_sameVendorAccount(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLinkMove) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLinkMove_sameVendorAccount(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.SameVendorAccount, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return marshalNBoolean2bool(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_FlowLinkMove_sameVendorAccount(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLinkMove", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
+func _FlowLinkMove_notFound(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLinkMove) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLinkMove_notFound(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NotFound, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int32) graphql.Marshaler {
+			return marshalNInt2int32(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_FlowLinkMove_notFound(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLinkMove", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
+func _FlowLinkMove_note(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLinkMove) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_FlowLinkMove_note(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Note, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return marshalNString2string(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_FlowLinkMove_note(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FlowLinkMove", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
 func _FlowLinkStep_id(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.FlowLinkStep) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1113,6 +1344,102 @@ func fieldContext_TriggerFlowPayload_userErrors(_ context.Context, ec *execution
 	return fc, nil
 }
 
+func _UpdateFlowLinkPayload_flowLink(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.UpdateFlowLinkPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_UpdateFlowLinkPayload_flowLink(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.FlowLink, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.FlowLink) graphql.Marshaler {
+			return marshalOFlowLink2ᚖtielineᚋgraphᚋmodelᚐFlowLink(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_UpdateFlowLinkPayload_flowLink(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateFlowLinkPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_FlowLink(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
+func _UpdateFlowLinkPayload_moves(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.UpdateFlowLinkPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_UpdateFlowLinkPayload_moves(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Moves, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.FlowLinkMove) graphql.Marshaler {
+			return marshalOFlowLinkMove2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkMoveᚄ(ctx, ec, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func fieldContext_UpdateFlowLinkPayload_moves(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateFlowLinkPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_FlowLinkMove(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
+func _UpdateFlowLinkPayload_userErrors(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.UpdateFlowLinkPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_UpdateFlowLinkPayload_userErrors(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*flow.Problem) graphql.Marshaler {
+			return marshalNUserError2ᚕᚖtielineᚋjobsᚋflowᚐProblemᚄ(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_UpdateFlowLinkPayload_userErrors(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateFlowLinkPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return childFields_UserError(ctx, ec, field)
+		},
+	}
+	return fc, nil
+}
+
 // endregion **************************** field.gotpl *****************************
 
 // region    **************************** input.gotpl *****************************
@@ -1128,7 +1455,7 @@ func unmarshalInputCreateFlowLinkInput(ctx context.Context, ec *executionContext
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"flowId", "name", "connections", "params", "idempotencyKey"}
+	fieldsInOrder := [...]string{"flowId", "name", "connections", "params", "filter", "redact", "version", "idempotencyKey"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1163,6 +1490,27 @@ func unmarshalInputCreateFlowLinkInput(ctx context.Context, ec *executionContext
 				return it, err
 			}
 			it.Params = data
+		case "filter":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("filter"))
+			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Filter = data
+		case "redact":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("redact"))
+			data, err := unmarshalOString2ᚕstringᚄ(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Redact = data
+		case "version":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("version"))
+			data, err := unmarshalOInt2ᚖint32(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Version = data
 		case "idempotencyKey":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
@@ -1404,6 +1752,96 @@ func unmarshalInputTriggerFlowInput(ctx context.Context, ec *executionContext, o
 	return it, nil
 }
 
+func unmarshalInputUpdateFlowLinkInput(ctx context.Context, ec *executionContext, obj any) (model.UpdateFlowLinkInput, error) {
+	var it model.UpdateFlowLinkInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	if _, present := asMap["dryRun"]; !present {
+		asMap["dryRun"] = false
+	}
+
+	fieldsInOrder := [...]string{"id", "name", "connections", "params", "filter", "version", "redact", "dryRun", "idempotencyKey"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
+			data, err := unmarshalNID2string(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.ID = data
+		case "name":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("name"))
+			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Name = data
+		case "connections":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("connections"))
+			data, err := unmarshalOFlowLinkSlotInput2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkSlotInputᚄ(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Connections = data
+		case "params":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("params"))
+			data, err := unmarshalOJSON2encodingᚋjsonᚐRawMessage(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Params = data
+		case "filter":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("filter"))
+			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Filter = graphql.OmittableOf(data)
+		case "version":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("version"))
+			data, err := unmarshalOInt2ᚖint32(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Version = graphql.OmittableOf(data)
+		case "redact":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("redact"))
+			data, err := unmarshalOString2ᚕstringᚄ(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.Redact = data
+		case "dryRun":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("dryRun"))
+			data, err := unmarshalOBoolean2ᚖbool(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.DryRun = data
+		case "idempotencyKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
+			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.IdempotencyKey = data
+		}
+	}
+	return it, nil
+}
+
 // endregion **************************** input.gotpl *****************************
 
 // region    ************************** interface.gotpl ***************************
@@ -1512,6 +1950,16 @@ func _DisableFlowLinkPayload(ctx context.Context, ec *executionContext, sel ast.
 			out.Values[i] = graphql.MarshalString("DisableFlowLinkPayload")
 		case "flowLink":
 			out.Values[i] = _DisableFlowLinkPayload_flowLink(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "openRuns":
+			out.Values[i] = _DisableFlowLinkPayload_openRuns(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "waitingEvents":
+			out.Values[i] = _DisableFlowLinkPayload_waitingEvents(ctx, ec, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -1677,6 +2125,44 @@ func _FlowLink(ctx context.Context, ec *executionContext, sel ast.SelectionSet, 
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "pinnedVersion":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = _FlowLink_pinnedVersion(ctx, ec, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "name":
 			out.Values[i] = _FlowLink_name(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1765,6 +2251,16 @@ func _FlowLink(ctx context.Context, ec *executionContext, sel ast.SelectionSet, 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "params":
 			out.Values[i] = _FlowLink_params(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "filter":
+			out.Values[i] = _FlowLink_filter(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "redact":
+			out.Values[i] = _FlowLink_redact(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
@@ -1996,6 +2492,64 @@ func _FlowLinkEdge(ctx context.Context, ec *executionContext, sel ast.SelectionS
 	return out
 }
 
+var flowLinkMoveImplementors = []string{"FlowLinkMove"}
+
+func _FlowLinkMove(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.FlowLinkMove) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, flowLinkMoveImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("FlowLinkMove")
+		case "id":
+			out.Values[i] = _FlowLinkMove_id(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "key":
+			out.Values[i] = _FlowLinkMove_key(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "sameVendorAccount":
+			out.Values[i] = _FlowLinkMove_sameVendorAccount(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "notFound":
+			out.Values[i] = _FlowLinkMove_notFound(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "note":
+			out.Values[i] = _FlowLinkMove_note(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var flowLinkStepImplementors = []string{"FlowLinkStep"}
 
 func _FlowLinkStep(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.FlowLinkStep) graphql.Marshaler {
@@ -2101,6 +2655,54 @@ func _TriggerFlowPayload(ctx context.Context, ec *executionContext, sel ast.Sele
 			}
 		case "userErrors":
 			out.Values[i] = _TriggerFlowPayload_userErrors(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var updateFlowLinkPayloadImplementors = []string{"UpdateFlowLinkPayload"}
+
+func _UpdateFlowLinkPayload(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *model.UpdateFlowLinkPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, updateFlowLinkPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UpdateFlowLinkPayload")
+		case "flowLink":
+			out.Values[i] = _UpdateFlowLinkPayload_flowLink(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "moves":
+			out.Values[i] = _UpdateFlowLinkPayload_moves(ctx, ec, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = _UpdateFlowLinkPayload_userErrors(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -2251,6 +2853,16 @@ func marshalNFlowLinkEdge2ᚖtielineᚋgraphᚋmodelᚐEdge(ctx context.Context,
 	return _FlowLinkEdge(ctx, ec, sel, v)
 }
 
+func marshalNFlowLinkMove2ᚖtielineᚋgraphᚋmodelᚐFlowLinkMove(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.FlowLinkMove) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return _FlowLinkMove(ctx, ec, sel, v)
+}
+
 func unmarshalNFlowLinkSlotInput2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkSlotInputᚄ(ctx context.Context, ec *executionContext, v any) ([]*model.FlowLinkSlotInput, error) {
 	vSlice := graphql.CoerceList(v)
 	var err error
@@ -2311,6 +2923,21 @@ func marshalNTriggerFlowPayload2ᚖtielineᚋgraphᚋmodelᚐTriggerFlowPayload(
 	return _TriggerFlowPayload(ctx, ec, sel, v)
 }
 
+func unmarshalNUpdateFlowLinkInput2tielineᚋgraphᚋmodelᚐUpdateFlowLinkInput(ctx context.Context, ec *executionContext, v any) (model.UpdateFlowLinkInput, error) {
+	res, err := unmarshalInputUpdateFlowLinkInput(ctx, ec, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func marshalNUpdateFlowLinkPayload2ᚖtielineᚋgraphᚋmodelᚐUpdateFlowLinkPayload(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.UpdateFlowLinkPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return _UpdateFlowLinkPayload(ctx, ec, sel, v)
+}
+
 func marshalOFlowLink2ᚖtielineᚋgraphᚋmodelᚐFlowLink(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.FlowLink) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -2324,6 +2951,42 @@ func unmarshalOFlowLinkFilter2ᚖtielineᚋgraphᚋmodelᚐFlowLinkFilter(ctx co
 	}
 	res, err := unmarshalInputFlowLinkFilter(ctx, ec, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func marshalOFlowLinkMove2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkMoveᚄ(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v []*model.FlowLinkMove) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return marshalNFlowLinkMove2ᚖtielineᚋgraphᚋmodelᚐFlowLinkMove(ctx, ec, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func unmarshalOFlowLinkSlotInput2ᚕᚖtielineᚋgraphᚋmodelᚐFlowLinkSlotInputᚄ(ctx context.Context, ec *executionContext, v any) ([]*model.FlowLinkSlotInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]*model.FlowLinkSlotInput, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = unmarshalNFlowLinkSlotInput2ᚖtielineᚋgraphᚋmodelᚐFlowLinkSlotInput(ctx, ec, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
 }
 
 // endregion ***************************** type.gotpl *****************************

@@ -24,13 +24,18 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 type ResolverRoot interface {
 	App() AppResolver
 	AppInstance() AppInstanceResolver
+	Attempt() AttemptResolver
+	AttentionItem() AttentionItemResolver
 	AuditEntry() AuditEntryResolver
 	Effect() EffectResolver
 	Event() EventResolver
 	EventOutcome() EventOutcomeResolver
+	Explanation() ExplanationResolver
 	Flow() FlowResolver
+	FlowDraft() FlowDraftResolver
 	FlowLink() FlowLinkResolver
 	FlowLinkStep() FlowLinkStepResolver
+	FlowVersion() FlowVersionResolver
 	Mapping() MappingResolver
 	MappingSlot() MappingSlotResolver
 	Mutation() MutationResolver
@@ -72,29 +77,48 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		unmarshalInputAuditFilter,
+		unmarshalInputAuthorizeConnectionInput,
+		unmarshalInputCancelReplayInput,
 		unmarshalInputCancelRunInput,
 		unmarshalInputConnectionFilter,
 		unmarshalInputCreateApiTokenInput,
 		unmarshalInputCreateConnectionInput,
+		unmarshalInputCreateFlowInput,
 		unmarshalInputCreateFlowLinkInput,
+		unmarshalInputCreateMappingInput,
 		unmarshalInputDeleteConnectionInput,
+		unmarshalInputDeleteFlowInput,
 		unmarshalInputDeleteFlowLinkInput,
+		unmarshalInputDeleteMappingInput,
 		unmarshalInputDisableFlowLinkInput,
 		unmarshalInputEffectFilter,
+		unmarshalInputEffectRecordInput,
 		unmarshalInputEnableFlowLinkInput,
 		unmarshalInputEventFilter,
 		unmarshalInputFlowFilter,
 		unmarshalInputFlowLinkFilter,
 		unmarshalInputFlowLinkSlotInput,
 		unmarshalInputMappingFilter,
+		unmarshalInputMappingPlaceInput,
+		unmarshalInputMappingSlotInput,
+		unmarshalInputMergeMappingsInput,
+		unmarshalInputPreviewFlowInput,
+		unmarshalInputPublishFlowInput,
 		unmarshalInputReleaseEventInput,
+		unmarshalInputReplayFilter,
+		unmarshalInputReplayRunsInput,
+		unmarshalInputResolveEffectInput,
 		unmarshalInputRetryRunInput,
 		unmarshalInputRevokeApiTokenInput,
 		unmarshalInputRunFilter,
 		unmarshalInputRunUpdateFilter,
+		unmarshalInputSplitMappingInput,
 		unmarshalInputTestConnectionInput,
 		unmarshalInputTriggerFlowInput,
 		unmarshalInputUpdateConnectionInput,
+		unmarshalInputUpdateFlowInput,
+		unmarshalInputUpdateFlowLinkInput,
+		unmarshalInputUpdateMappingInput,
 	)
 	first := true
 
@@ -279,6 +303,8 @@ type App implements Node {
   docsUrl: String
   """The form to fill in for a connection, in order. Its keys are those of ` + "`" + `credentials` + "`" + ` in createConnection."""
   fields: [FormField!]!
+  """How a person authorizes a connection in a browser (authorizeConnection); null where the credentials are enough."""
+  authorization: AppAuthorization
   """What the app can start a flow with."""
   triggers: [Trigger!]!
   """What a flow can do in the app."""
@@ -296,6 +322,24 @@ type App implements Node {
     """Cursor before which the page ends."""
     before: String
   ): AppInstanceConnection!
+}
+
+"""How a person authorizes connections to an app in a browser."""
+type AppAuthorization {
+  """Stable, for client caches."""
+  id: ID!
+  """
+  The redirect address to register for your client at the vendor. Null where no public address is configured
+  (TIELINE_PUBLIC_URL), and no browser could come back.
+  """
+  redirectUrl: String
+  """What the vendor's consent page asks for."""
+  scopes: [String!]!
+  """
+  Key of the form's field for a code of the vendor's console, with which createConnection needs no browser; null where the
+  vendor gives none.
+  """
+  codeField: String
 }
 
 """One field of the form that a connection is made with."""
@@ -418,6 +462,144 @@ extend type Query {
   ): App @scope(needs: READ)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/attention.graphql", Input: `"""Something that waits for a person, and how it is cleared."""
+type AttentionItem {
+  """Stable, for client caches."""
+  id: ID!
+  """What kind of thing it is."""
+  kind: AttentionKind!
+  """Since when."""
+  since: DateTime!
+  """What is wrong, in words."""
+  reason: String!
+  """The mutation that clears it, for instance resolveEffect."""
+  mutation: String!
+  """What to do, in a sentence or two."""
+  help: String!
+  """
+  What it is about: an Effect for CONFLICT, a Run for WAITING_RUN and POSSIBLE_DUPLICATE, an AppInstance for CONNECTION and
+  WEBHOOK, an Event for HELD_EVENT, a FlowLink for FAILING_LINK.
+  """
+  subject: Node
+  """The record's id where it was listed; null but for POSSIBLE_DUPLICATE."""
+  record: String
+}
+
+"""What kind of thing waits for a person."""
+enum AttentionKind {
+  """It cannot be told what became of a write. effectConflict shows both sides, resolveEffect ends it."""
+  CONFLICT
+  """A run waits for somebody (PERSON), for another reason than a write in CONFLICT."""
+  WAITING_RUN
+  """A connection does not work any more (NEEDS_REAUTH, ERROR)."""
+  CONNECTION
+  """Flow links listen to a connection that has no webhook: what happens there is found by asking, and so later."""
+  WEBHOOK
+  """Flow links that are on hold an event."""
+  HELD_EVENT
+  """A record of an import looks like one that is there, by e-mail alone."""
+  POSSIBLE_DUPLICATE
+  """The runs of a flow link that is on fail, one after another."""
+  FAILING_LINK
+}
+
+"""How much of one kind waits."""
+type AttentionCount {
+  """Stable, for client caches."""
+  id: ID!
+  """Which kind."""
+  kind: AttentionKind!
+  """How much of it; it is counted as far as 10,000."""
+  count: Int!
+}
+
+"""A page of what waits for a person."""
+type AttentionItemConnection {
+  """The items with their cursors."""
+  edges: [AttentionItemEdge!]!
+  """The items alone."""
+  nodes: [AttentionItem!]!
+  """Where the page begins and ends."""
+  pageInfo: PageInfo!
+  """How much there is of each kind, over all pages and whatever the filter; kinds of which there is nothing have 0."""
+  counts: [AttentionCount!]!
+}
+
+"""Something that waits, in a list."""
+type AttentionItemEdge {
+  """Position in the list, to page from."""
+  cursor: String!
+  """What waits."""
+  node: AttentionItem!
+}
+
+"""How a record came to be known here."""
+type Explanation {
+  """Stable, for client caches."""
+  id: ID!
+  """All of it in words."""
+  text: String!
+  """The record's place in a mapping."""
+  slot: MappingSlot!
+  """That mapping, with the record's ids elsewhere."""
+  mapping: Mapping
+  """The event that told of it, or that started the run that made it; null for one that a person entered, and once it has gone."""
+  event: Event
+  """The run that made or found it, with its flow, that flow's version and its flow link; null when none did, and once it has gone."""
+  run: Run
+  """The step that made or found it."""
+  step: RunStep
+  """The write that made it; null when it was there before."""
+  effect: Effect
+  """What people did that led to it, oldest first: of a flow and its link the last before the record was known."""
+  who: [ExplanationAct!]!
+}
+
+"""Something that a person did, which led to a record."""
+type ExplanationAct {
+  """Stable, for client caches."""
+  id: ID!
+  """The mutation, for instance enableFlowLink."""
+  field: String!
+  """What it was done to, by its id."""
+  objectId: ID
+  """Who did it: the token's name at that time, or the subject of a person who signed in to the console."""
+  actor: String!
+  """When."""
+  at: DateTime!
+}
+
+extend type Query {
+  """All that waits for a person, newest first."""
+  attention(
+    """Only this kind."""
+    kind: AttentionKind
+    """Size of the page from the start: 1 to 100, 20 when neither first nor last is given."""
+    first: Int
+    """Cursor after which the page begins."""
+    after: String
+    """Size of the page from the end: 1 to 100. Not together with first."""
+    last: Int
+    """Cursor before which the page ends."""
+    before: String
+  ): AttentionItemConnection! @scope(needs: READ)
+
+  """
+  How records of an id came to be known here: by which event, run, step and version of a flow, and who is behind it. Empty for an id that
+  nothing here knows; 10 at most.
+  """
+  explain(
+    """The record's id at its vendor, for instance cus_9s6XKzkNRiz8i3."""
+    externalId: String!
+    """Only of this app, by its key, for instance stripe."""
+    app: String
+    """Only of this kind of record, for instance customer."""
+    entity: String
+    """Only of this vendor account."""
+    vendorAccountId: ID
+  ): [Explanation!]! @scope(needs: READ)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/audit.graphql", Input: `"""
 Something that was done through a mutation, and who did it. What was refused changed nothing and leaves no entry.
 """
@@ -511,7 +693,10 @@ type AppInstance implements Node {
   mode: Mode!
   """The account it opens at the vendor; null until the credentials were tested."""
   vendorAccount: VendorAccount
-  """What was filled in, field by field; secrets cut down to what tells them apart, as they never come back."""
+  """
+  What was filled in, field by field, and what the vendor told when a person let us in; secrets cut down to what tells them
+  apart, as they never come back.
+  """
   credentials: [CredentialHint!]!
   """Our endpoint at the vendor; null when the app has no webhooks."""
   webhook: Webhook
@@ -559,7 +744,10 @@ enum ConnectionState {
   PENDING
   """Works."""
   ACTIVE
-  """The vendor no longer accepts the credentials. Runs that need it wait, and go on once updateConnection repaired it."""
+  """
+  The vendor no longer accepts the credentials. Runs that need it wait, and go on in their order once updateConnection or
+  authorizeConnection repaired it.
+  """
   NEEDS_REAUTH
   """Something else is wrong with it; stateReason says what."""
   ERROR
@@ -728,6 +916,16 @@ type Mutation {
   ): UpdateConnectionPayload! @scope(needs: WRITE)
 
   """
+  Begins to connect an app that a person authorizes in a browser (App.authorization), or to authorize a connection of such an
+  app again. The answer holds a link for that person: it leads through the vendor's consent page and back. The connection is
+  made, or repaired, when their browser is back and what was allowed works; until then nothing changes.
+  """
+  authorizeConnection(
+    """What to authorize."""
+    input: AuthorizeConnectionInput!
+  ): AuthorizeConnectionPayload! @scope(needs: WRITE)
+
+  """
   Tries the credentials against the vendor, reads account and permissions again, and looks at the webhook at the vendor:
   one that is missing, switched off, changed, or signs with a secret that is not known here, is made anew.
   """
@@ -808,6 +1006,54 @@ type UpdateConnectionPayload {
   connection: AppInstance
   """What stood in the way; empty when all went well."""
   userErrors: [UserError!]!
+}
+
+"""What to authorize: either a new connection, by app and name, or one that is there, by its id."""
+input AuthorizeConnectionInput {
+  """The connection to authorize again. It must be authorized for the vendor account that it is for."""
+  id: ID
+  """Key of the app of a new connection, for instance zohobooks."""
+  app: String
+  """Your name for a new connection, unique in the organization: Zoho Books."""
+  name: String
+  """
+  A text for each field of the app's form, by key: {"client_id": "1000.…", "client_secret": "…"}. The field that
+  AppAuthorization.codeField names stays empty. For a connection that is there, fields that are left out keep their value.
+  """
+  credentials: JSON @secret
+  """
+  Where the browser goes when all went well, with connection=<id> added to its query. Its origin must be in the server's
+  TIELINE_ORIGINS. Left out: it stays on a page that says so. A page also says what went wrong and what to do about it.
+  """
+  returnUrl: String
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more; the link is
+  not shown a second time (ALREADY_SHOWN). With another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type AuthorizeConnectionPayload {
+  """What a person has to do now; null when something stood in the way."""
+  authorization: ConnectionAuthorization
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""A person's way through the vendor's consent page."""
+type ConnectionAuthorization {
+  """Stable, for client caches."""
+  id: ID!
+  """
+  The link to open in the browser in which the person signs in at the vendor. It works once. Give it to that person alone:
+  whoever opens it decides which account is connected.
+  """
+  url: String!
+  """Until when their browser must be back: ten minutes from now."""
+  expiresAt: DateTime!
+  """Id of the connection. A new one is null in ` + "`" + `connection` + "`" + ` until their browser is back."""
+  connectionId: ID!
 }
 
 """Which connection to test."""
@@ -966,6 +1212,105 @@ extend type Query {
     """Id of the effect."""
     id: ID!
   ): Effect @scope(needs: READ)
+}
+
+"""What a person decides about a write of which it cannot be told what became."""
+enum EffectResolution {
+  """
+  The record that is there is the one that was meant: it is linked, and the run goes on with it.
+  """
+  ADOPT
+  """It did not happen, and shall: it is sent once more, with another idempotency key. If it had happened after all, it happens twice."""
+  SEND_AGAIN
+  """It shall not be. Its step fails; what was written before stays. What it may have left at the vendor is left there."""
+  GIVE_UP
+}
+
+"""Both sides of a write of which it cannot be told what became."""
+type EffectConflict {
+  """Stable, for client caches."""
+  id: ID!
+  """The write."""
+  effect: Effect!
+  """What stands in the way, in words."""
+  reason: String!
+  """What was to be sent: method, path and body; null when that is not kept."""
+  request: JSON
+  """The kind of record, for instance customer."""
+  entity: String!
+  """The record on the other side by its id there; null when it is not known which one it would be."""
+  externalId: String
+  """That record's name; null when it has none, or was not read."""
+  recordName: String
+  """That record as its app has it now; null when it is not there, or cannot be read: ` + "`" + `missing` + "`" + ` says why."""
+  record: JSON
+  """Why there is no record, in words; null when there is one."""
+  missing: String
+  """Where a person sees that record in the app; null when it has no page."""
+  url: String
+  """The mapping that holds that record already. ADOPT is refused then: see mergeMappings and updateMapping. Null when none does."""
+  mapping: Mapping
+}
+
+extend type Query {
+  """
+  Both sides of a write that waits for a person, looked at now; null when it waits for nobody. resolveEffect ends it.
+  """
+  effectConflict(
+    """Id of the effect."""
+    id: ID!
+    """Looks at this record on the other side; left out, at the one that has the id which was to be made."""
+    externalId: String
+  ): EffectConflict @scope(needs: READ)
+}
+
+extend type Mutation {
+  """
+  Decides about a write that is in CONFLICT, or whose run waits for a person (PERSON), and lets its run go on. See effectConflict
+  for both sides. A run over many records that is over takes up again what failed of it. Another write answers WRONG_STATE.
+  """
+  resolveEffect(
+    """Which write, and what about it."""
+    input: ResolveEffectInput!
+  ): ResolveEffectPayload! @scope(needs: WRITE)
+}
+
+"""A decision about a write."""
+input ResolveEffectInput {
+  """Which effect."""
+  id: ID!
+  """What to do."""
+  resolution: EffectResolution!
+  """
+  With ADOPT the record that was meant, by its id there; left out, the one of the id which was to be made. It is looked at, where
+  the app has a call for that, and answers NOT_FOUND when it is not there, TAKEN when it is linked as another record.
+  """
+  externalId: String
+  """With ADOPT, where the same write makes several records: the others. Left out, those of the ids which were to be made."""
+  with: [EffectRecordInput!]
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""A record that a write makes beside its first."""
+input EffectRecordInput {
+  """The kind of record, for instance account."""
+  entity: String!
+  """Tells several of one kind apart; left out where there is one."""
+  role: String
+  """Its id there."""
+  externalId: String!
+}
+
+"""What came of it."""
+type ResolveEffectPayload {
+  """The effect as it is now; null when it was not resolved."""
+  effect: Effect
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
 }
 `, BuiltIn: false},
 	{Name: "../../schema/error.graphql", Input: `"""
@@ -1231,6 +1576,20 @@ extend type Query {
     after: String
   ): FieldOptionConnection @scope(needs: READ)
 }
+
+extend type Query {
+  """
+  JSON Schema of an action's input as a connection has it: Action.inputSchema with the custom fields that the vendor's users have
+  added to the record, by name, with the values that they may have. Null when the connection does not exist. What the vendor
+  refuses is an error that says why.
+  """
+  inputSchema(
+    """Id of the connection to read through."""
+    connectionId: ID!
+    """Key of an action of its app, for instance contact.create."""
+    action: String!
+  ): JSON @scope(needs: READ)
+}
 `, BuiltIn: false},
 	{Name: "../../schema/flow.graphql", Input: `"""
 A definition of the form: if this happens, then do that. It does nothing until a flow link binds it to connections.
@@ -1248,8 +1607,32 @@ type Flow implements Node {
   kind: FlowKind!
   """Whether data leaves Togai or comes into it."""
   direction: FlowDirection!
-  """Number of the newest published version. Versions never change; each publication makes the next."""
+  """
+  Number of the newest published version; 0 while there is none, and then the fields below are those of the draft. Versions
+  never change; each publication makes the next.
+  """
   version: Int!
+  """The draft that is edited, beside what is published; null for a flow that came with Tieline."""
+  draft: FlowDraft
+  """What was published, newest first."""
+  versions(
+    """Size of the page from the start: 1 to 100, 20 when neither first nor last is given."""
+    first: Int
+    """Cursor after which the page begins."""
+    after: String
+    """Size of the page from the end: 1 to 100. Not together with first."""
+    last: Int
+    """Cursor before which the page ends."""
+    before: String
+  ): FlowVersionConnection!
+  """
+  The newest version as a file to keep, the same each time it is asked for; of the draft while there is no version. createFlow
+  and updateFlow take it as ` + "`" + `text` + "`" + `.
+  """
+  document(
+    """What kind of file."""
+    format: FlowFormat! = JSON
+  ): String!
   """What starts it; null when the app no longer has that trigger."""
   trigger: Trigger
   """Condition that an event must meet to start it, an expression that reads trigger and params; null when any does."""
@@ -1271,8 +1654,10 @@ type Flow implements Node {
   ): FlowLinkConnection!
   """When it was made."""
   createdAt: DateTime!
-  """When its newest version was published."""
+  """When its newest version was published; when the draft was changed while there is none."""
   updatedAt: DateTime!
+  """When it was deleted; null while it is there. Only history still leads to one that was."""
+  deletedAt: DateTime
 }
 
 """Where a flow comes from."""
@@ -1303,6 +1688,8 @@ type FlowStep {
   input: JSON!
   """Condition under which it is done, an expression; null when always."""
   condition: String
+  """What becomes of later steps while it waits, and when it has failed."""
+  onError: StepOnError!
   """The record it is about, to which what it makes is linked; null when that is the trigger's."""
   record: StepRecord
   """
@@ -1310,6 +1697,14 @@ type FlowStep {
   for a step that is done once.
   """
   forEach: String
+}
+
+"""What becomes of the steps after one that waits or has failed."""
+enum StepOnError {
+  """They are not begun."""
+  STOP
+  """Those go on that read nothing of it. The run is FAILED in the end if the step is."""
+  CONTINUE
 }
 
 """The record that a step is about."""
@@ -1372,6 +1767,279 @@ extend type Query {
   ): Flow @scope(needs: READ)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/flow_draft.graphql", Input: `"""
+A flow's document while it is edited. It is kept whatever is wrong with it, and does nothing before it is published.
+"""
+type FlowDraft {
+  """Stable, for client caches."""
+  id: ID!
+  """Grows with each change: updateFlow and publishFlow want the one that was read."""
+  revision: Int!
+  """The document; see flowSchema."""
+  document: JSON!
+  """All that is wrong with it, or odd, in the order of the document."""
+  problems: [FlowProblem!]!
+  """When it was last changed."""
+  updatedAt: DateTime!
+}
+
+"""One published document of a flow. It never changes."""
+type FlowVersion {
+  """Opaque id."""
+  id: ID!
+  """Its number, from 1."""
+  number: Int!
+  """The document as a file."""
+  document(
+    """What kind of file."""
+    format: FlowFormat! = JSON
+  ): String!
+  """When it was published."""
+  createdAt: DateTime!
+}
+
+"""A page of a flow's versions."""
+type FlowVersionConnection {
+  """The versions with their cursors."""
+  edges: [FlowVersionEdge!]!
+  """The versions alone."""
+  nodes: [FlowVersion!]!
+  """Where the page begins and ends."""
+  pageInfo: PageInfo!
+}
+
+"""A version in a list."""
+type FlowVersionEdge {
+  """Position in the list, to page from."""
+  cursor: String!
+  """The version."""
+  node: FlowVersion!
+}
+
+"""How a flow's document is written down."""
+enum FlowFormat {
+  """As JSON."""
+  JSON
+  """As YAML."""
+  YAML
+}
+
+"""One thing that is wrong with a flow's document, or odd about it."""
+type FlowProblem {
+  """Where in the document: ["steps", "0", "input", "name"]."""
+  path: [String!]!
+  """Whether it keeps the flow from being published."""
+  severity: ProblemSeverity!
+  """
+  What kind of thing: REQUIRED, INVALID, UNKNOWN_FIELD, NOT_FOUND, SYNTAX, UNKNOWN_NAME, TYPE_MISMATCH, STEP_ORDER,
+  NO_TOGAI_STEP, LOOP, LINKS_LEFT_OUT, and of a preview's connections those of user errors. More may come.
+  """
+  code: String!
+  """A plain sentence that says what to do."""
+  message: String!
+  """The expression that is at fault; null when it is the document itself."""
+  expression: String
+  """The line in the text that holds the expression, from 1."""
+  line: Int
+  """The column in that line, from 1, in characters."""
+  column: Int
+  """What would fit, where that can be said."""
+  expected: String
+  """What is there, where that can be said."""
+  found: String
+  """A name that was perhaps meant."""
+  suggestion: String
+}
+
+"""How bad a problem is."""
+enum ProblemSeverity {
+  """The flow cannot be published."""
+  ERROR
+  """It can be, and will perhaps not do what was meant."""
+  WARNING
+}
+
+"""What can be read at a place of a document, for an editor that completes what is typed."""
+type ExpressionScope {
+  """Names, in order, with those of fields: trigger.address.city."""
+  names: [ScopeName!]!
+  """The functions that every expression has."""
+  functions: [ScopeFunction!]!
+}
+
+"""Something that an expression can read."""
+type ScopeName {
+  """As it is written."""
+  name: String!
+  """
+  What it is: text, decimal (an amount), number, whole number, true or false, object, list of …, map of …, anything.
+  """
+  type: String!
+  """What it means; empty when nobody says."""
+  description: String!
+  """Whether it may be missing: write coalesce(…), has(…) or .? then."""
+  optional: Boolean!
+}
+
+"""A function for expressions."""
+type ScopeFunction {
+  """Its name."""
+  name: String!
+  """How it is written: coalesce(a, b, …)."""
+  signature: String!
+  """What it answers."""
+  description: String!
+}
+
+extend type Query {
+  """JSON Schema of a flow's document."""
+  flowSchema: JSON! @scope(needs: READ)
+
+  """What expressions can read in a step of a document, which need not be saved, nor be without faults."""
+  expressionScope(
+    """The document."""
+    draft: JSON!
+    """Key of the step; null for the conditions of the trigger."""
+    step: String
+  ): ExpressionScope! @scope(needs: READ)
+
+  """All that is wrong with a document, or odd about it, without saving it."""
+  checkFlow(
+    """The document."""
+    draft: JSON!
+    """The flow that it is of, for what has to do with its links."""
+    flowId: ID
+  ): [FlowProblem!]! @scope(needs: READ)
+}
+
+extend type Mutation {
+  """
+  Makes a flow of your own, as a draft: of a document, of a file, or as a copy of another flow. What is wrong with it does not
+  matter before it is published; see problems of the draft.
+  """
+  createFlow(
+    """What to begin with."""
+    input: CreateFlowInput!
+  ): CreateFlowPayload! @scope(needs: WRITE)
+
+  """
+  Replaces the draft of a flow of your own. A draft that somebody else has changed since it was read answers WRONG_STATE at
+  revision.
+  """
+  updateFlow(
+    """What to replace it with."""
+    input: UpdateFlowInput!
+  ): UpdateFlowPayload! @scope(needs: WRITE)
+
+  """
+  Makes the draft the next version of the flow, or an old version once more. Links follow to it, but for those that are pinned,
+  and those that lack a connection or parameter that it needs: they stay with their version (` + "`" + `FlowLink.pinnedVersion` + "`" + `). Runs
+  that began go on with the version that they began with. A draft with errors is refused: each has its path below ` + "`" + `document` + "`" + `.
+  """
+  publishFlow(
+    """What to publish."""
+    input: PublishFlowInput!
+  ): PublishFlowPayload! @scope(needs: WRITE)
+
+  """Removes a flow of your own that no flow link binds. Its history stays readable."""
+  deleteFlow(
+    """Which flow."""
+    input: DeleteFlowInput!
+  ): DeleteFlowPayload! @scope(needs: WRITE)
+}
+
+"""What a new flow begins with: one of document, text and copyOf."""
+input CreateFlowInput {
+  """The document."""
+  document: JSON
+  """The document as a file, JSON or YAML."""
+  text: String
+  """The flow to copy: its newest version, or its draft while there is none."""
+  copyOf: ID
+  """Replaces the name in the document."""
+  name: String
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type CreateFlowPayload {
+  """The new flow; null when there is none."""
+  flow: Flow
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""What to replace a draft with: document or text."""
+input UpdateFlowInput {
+  """Which flow."""
+  id: ID!
+  """The revision of the draft as it was read."""
+  revision: Int!
+  """The document, whole."""
+  document: JSON
+  """The document as a file, JSON or YAML."""
+  text: String
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type UpdateFlowPayload {
+  """The flow as it is now."""
+  flow: Flow
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""What to publish: the draft by its revision, or an old version by its number."""
+input PublishFlowInput {
+  """Which flow."""
+  id: ID!
+  """The revision of the draft as it was read."""
+  revision: Int
+  """The number of an old version, to be the newest again."""
+  version: Int
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type PublishFlowPayload {
+  """The flow as it is now."""
+  flow: Flow
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""Which flow to delete."""
+input DeleteFlowInput {
+  """Which flow."""
+  id: ID!
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type DeleteFlowPayload {
+  """Id of the flow that was deleted; null when none was."""
+  deletedId: ID
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
 	{Name: "../../schema/flow_link.graphql", Input: `"""
 A flow bound to connections: one for its trigger, one for each step. It has its own switch, parameters and history.
 A flow may have several links.
@@ -1383,6 +2051,11 @@ type FlowLink implements Node {
   flow: Flow!
   """Version of the flow that new runs use."""
   flowVersion: Int!
+  """
+  The version that it stays with whatever is published; null when it follows the newest. A version that needs a connection or
+  parameter which the link does not have leaves it pinned to the one before.
+  """
+  pinnedVersion: Int
   """Your name for it, unique among the links of its flow."""
   name: String!
   """Whether new events start runs."""
@@ -1393,6 +2066,13 @@ type FlowLink implements Node {
   steps: [FlowLinkStep!]!
   """Values for the flow's parameters."""
   params: JSON!
+  """
+  What an event must satisfy beside the flow's own condition, an expression that reads trigger and params, for instance
+  trigger.currency == 'eur'. One that does not is FILTERED. Null when any does.
+  """
+  filter: String
+  """Fields that the history of its runs hides, by name (email) or by path (address.line1). What steps send is not changed."""
+  redact: [String!]!
   """
   Where the trigger's app sends its events: it belongs to the trigger's connection, which other links may share. Null
   without the scope WRITE, and where no public address is configured.
@@ -1508,7 +2188,21 @@ extend type Mutation {
     input: EnableFlowLinkInput!
   ): EnableFlowLinkPayload! @scope(needs: WRITE)
 
-  """Lets new events start no more runs. Runs that began go on."""
+  """
+  Changes a flow link, whether it is on or off. Another connection to the same vendor account loses nothing: what is linked is
+  found through it as well, events are neither missed nor acted on twice, and runs that have not ended go on with it. Through
+  another account nothing is found that is linked in the old one: see ` + "`" + `moves` + "`" + `, with dryRun before it is done. What a new trigger's
+  account holds already is no news.
+  """
+  updateFlowLink(
+    """What to change. What is left out stays as it is."""
+    input: UpdateFlowLinkInput!
+  ): UpdateFlowLinkPayload! @scope(needs: WRITE)
+
+  """
+  Lets new events start no more runs. Runs that began go on, and so do those that wait; events that came in and were not looked
+  into yet start nothing.
+  """
   disableFlowLink(
     """Which flow link."""
     input: DisableFlowLinkInput!
@@ -1546,6 +2240,12 @@ input CreateFlowLinkInput {
   their defaults.
   """
   params: JSON
+  """What an event must satisfy beside the flow's own condition, an expression that reads trigger and params. Left out, any does."""
+  filter: String
+  """Fields that the history of its runs is to hide, by name (email) or by path (address.line1), 100 at most."""
+  redact: [String!]
+  """The version of the flow to stay with; left out: the newest, whichever that is when an event comes."""
+  version: Int
   """
   Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
   the same object; with another input it is refused. A refused call leaves the key free.
@@ -1570,6 +2270,58 @@ type CreateFlowLinkPayload {
   flowLink: FlowLink
   """What stood in the way; empty when all went well."""
   userErrors: [UserError!]!
+}
+
+"""What to change in a flow link."""
+input UpdateFlowLinkInput {
+  """Which flow link."""
+  id: ID!
+  """A new name."""
+  name: String
+  """The connections that change: for the trigger, for steps. The others stay."""
+  connections: [FlowLinkSlotInput!]
+  """All values for the flow's parameters, in the place of those before. Those left out have their defaults."""
+  params: JSON
+  """A new filter; null takes it away."""
+  filter: String
+  """
+  The version of the flow to stay with, for instance the one before, to go back to it; null follows the newest. Steps that it has
+  and the link had not need connections.
+  """
+  version: Int
+  """All fields that the history of runs made from now on is to hide, in the place of those before."""
+  redact: [String!]
+  """Only tell what it would mean: nothing is done, and nothing is kept of the call."""
+  dryRun: Boolean = false
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type UpdateFlowLinkPayload {
+  """The flow link as it is now."""
+  flowLink: FlowLink
+  """Which of its connections change, and what that means; null when it was refused, and when the call repeats an earlier one."""
+  moves: [FlowLinkMove!]
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""A connection of a flow link that changes."""
+type FlowLinkMove {
+  """Stable, for client caches."""
+  id: ID!
+  """trigger, or the key of a step."""
+  key: String!
+  """Whether both connections open one vendor account: nothing is lost then."""
+  sameVendorAccount: Boolean!
+  """Records that are linked in the old vendor account and not in the new one, so that they will not be found; 0 for the same account."""
+  notFound: Int!
+  """What it means, in words."""
+  note: String!
 }
 
 """Which flow link to switch on."""
@@ -1606,6 +2358,10 @@ input DisableFlowLinkInput {
 type DisableFlowLinkPayload {
   """The flow link as it is now."""
   flowLink: FlowLink
+  """Runs of it that have not ended. They go on; cancelRun ends one. Null when the call repeats an earlier one."""
+  openRuns: Int
+  """Events that came in and were not looked into yet. They start nothing at this link. Null when the call repeats an earlier one."""
+  waitingEvents: Int
   """What stood in the way; empty when all went well."""
   userErrors: [UserError!]!
 }
@@ -1653,6 +2409,145 @@ type TriggerFlowPayload {
   userErrors: [UserError!]!
 }
 `, BuiltIn: false},
+	{Name: "../../schema/flow_preview.graphql", Input: `"""
+What a run would do now, worked out without doing it. Vendors are read, as the run would read them, and nothing is written.
+"""
+type FlowPreview {
+  """All that is wrong with the document, the connections or the parameters, or odd. With an ERROR there are no steps."""
+  problems: [FlowProblem!]!
+  """What the trigger hands to the flow; null when there are problems."""
+  payload: JSON
+  """What would become of the event; null when there are problems."""
+  outcome: PreviewOutcome
+  """Why; empty when there is nothing to say."""
+  reason: String!
+  """What would become of each step, in order."""
+  steps: [PreviewStep!]!
+}
+
+"""What would become of an event."""
+enum PreviewOutcome {
+  """A run would go through the steps."""
+  RUN
+  """The flow's condition does not hold for it, so no run would begin."""
+  FILTERED
+  """The flow's condition cannot be worked out, so the event would be held for a person."""
+  HELD
+  """It is an echo of a change that Tieline made, of which nothing is left to be brought anywhere."""
+  SUPPRESSED
+}
+
+"""What would become of a step."""
+type PreviewStep {
+  """Stable, for client caches."""
+  id: ID!
+  """Key of the step in the flow."""
+  key: String!
+  """What the step does."""
+  action: Action
+  """What would become of it."""
+  outcome: PreviewStepOutcome!
+  """Why; empty when there is nothing to say."""
+  reason: String!
+  """The input it would have; null when it is not known or not needed."""
+  input: JSON
+  """The values of the input that only the run will know, by path: address.city. They show as {{ expression }}."""
+  unknownInput: [String!]!
+  """What later steps would read of it, as far as it is known."""
+  output: JSON
+  """What of the output only the run will know, by path. All of it, where output is null."""
+  unknownOutput: [String!]!
+  """The calls that were made to find out."""
+  reads: [PreviewRead!]!
+  """The writes it would make, or need not make as they have been made."""
+  writes: [PreviewWrite!]!
+}
+
+"""What would become of a step."""
+enum PreviewStepOutcome {
+  """It would write at the vendor; see writes."""
+  WRITES
+  """It would only read."""
+  READS
+  """What it would make is there already, or the change came from there."""
+  ADOPTED
+  """Its condition does not hold."""
+  SKIPPED
+  """It would fail."""
+  FAILS
+  """It would wait for another run."""
+  WAITS
+  """What becomes of it depends on what only the run will know. Input and writes show what can be told."""
+  UNKNOWN
+  """It would not be begun, as one before it would fail."""
+  NOT_BEGUN
+}
+
+"""A call that a preview made. It changes nothing."""
+type PreviewRead {
+  """HTTP method."""
+  method: String!
+  """Path at the vendor, without its query."""
+  path: String!
+  """HTTP status of the answer; 0 when there was none."""
+  status: Int!
+}
+
+"""A write that a step would make, or need not make."""
+type PreviewWrite {
+  """What a second one would do."""
+  kind: EffectKind!
+  """The kind of record it is about."""
+  entity: String!
+  """Whether it would be sent."""
+  sends: Boolean!
+  """Id of the record that is there already, or that would be made under an id which Tieline chooses; null when the vendor chooses it."""
+  externalId: String
+  """Why it would not be sent; empty when it would."""
+  reason: String!
+  """The request as it would be sent, without secrets; null when it would not be."""
+  request: PreviewRequest
+}
+
+"""A request as it would be sent. Its Authorization, and the idempotency key that a run gives it, are left out."""
+type PreviewRequest {
+  """HTTP method."""
+  method: String!
+  """Path with its query, below the vendor's root."""
+  path: String!
+  """The body: JSON, or by name where the vendor takes a form."""
+  body: JSON
+}
+
+extend type Query {
+  """
+  What a run of a flow would do, step by step: for the trigger's sample, a payload or a stored event, with the connections you
+  choose. Reads at the vendors count towards their limits; nothing is written, at the vendors or here.
+  """
+  previewFlow(
+    """What to preview."""
+    input: PreviewFlowInput!
+  ): FlowPreview! @scope(needs: READ)
+}
+
+"""What to preview: a flow or a document, and for what."""
+input PreviewFlowInput {
+  """The flow: its draft, or its newest version where it has no draft."""
+  flowId: ID
+  """A version of the flow, by its number, in place of the draft."""
+  version: Int
+  """A document, in place of a flow's. It need not be saved."""
+  draft: JSON
+  """One connection for the trigger and one for each step, as in createFlowLink."""
+  connections: [FlowLinkSlotInput!]!
+  """Values for the flow's parameters."""
+  params: JSON
+  """What the trigger hands over; see schema of the trigger. Without it and eventId the trigger's sample is taken."""
+  payload: JSON
+  """A stored event of the trigger's connection."""
+  eventId: ID
+}
+`, BuiltIn: false},
 	{Name: "../../schema/mapping.graphql", Input: `"""
 One record's identity in several systems: the customer that is cus_9s6XKzkNRiz8i3 in Stripe and acme in Togai.
 """
@@ -1695,7 +2590,7 @@ type MappingSlot {
   filledAt: DateTime
 }
 
-"""How an id came to be known. All are null for one that a person entered."""
+"""How an id came to be known. For one that a person entered, all but enteredBy are null."""
 type SlotProvenance {
   """Stable, for client caches."""
   id: ID!
@@ -1707,6 +2602,8 @@ type SlotProvenance {
   step: RunStep
   """The write that made it; null when it was there before."""
   effect: Effect
+  """Who entered it by hand: the token's name at that time, or the subject of a person who signed in to the console; else null."""
+  enteredBy: String
 }
 
 """A page of mappings."""
@@ -1771,6 +2668,232 @@ extend type Query {
     """Looks in this vendor account alone."""
     vendorAccountId: ID
   ): Mapping @scope(needs: READ)
+}
+
+"""What a change of mappings by hand touches."""
+type MappingChange {
+  """Ids that are added, replaced, moved or removed."""
+  slots: Int!
+  """Runs about the mapping that changes; of a merger, about the one that goes."""
+  runs: Int!
+  """Those of them that have not ended."""
+  openRuns: Int!
+  """Writes about that mapping."""
+  effects: Int!
+  """Mappings that hang below it."""
+  children: Int!
+  """What to know about it, in words."""
+  notes: [String!]!
+}
+
+"""A record to be put into a mapping."""
+input MappingSlotInput {
+  """Where the record is."""
+  vendorAccountId: ID!
+  """The kind of record there, for instance customer."""
+  entity: String!
+  """Tells several records of one kind apart, for instance by a price's key; left out for most."""
+  role: String = ""
+  """The record's id there, for instance cus_9s6XKzkNRiz8i3. It is not looked up at the vendor."""
+  externalId: String!
+}
+
+"""A place in a mapping."""
+input MappingPlaceInput {
+  """Where the record is."""
+  vendorAccountId: ID!
+  """The kind of record there, for instance customer."""
+  entity: String!
+  """Its role; left out for most."""
+  role: String = ""
+}
+
+extend type Mutation {
+  """
+  Says by hand that records are one, none of which has a mapping: flows then take them for linked. Where one has a mapping, use
+  updateMapping or mergeMappings.
+  """
+  createMapping(
+    """Which records."""
+    input: CreateMappingInput!
+  ): CreateMappingPayload! @scope(needs: WRITE)
+
+  """
+  Points a mapping to other records, adds some or takes some out. What was written to the vendors stays as it is; later steps write to
+  the records that the mapping holds then. Runs that waited for it go on.
+  """
+  updateMapping(
+    """What to change. What is left out stays as it is."""
+    input: UpdateMappingInput!
+  ): UpdateMappingPayload! @scope(needs: WRITE)
+
+  """
+  Makes one mapping of two: the other's records, with how they came to be known, its runs and writes, and what hangs below it come
+  to the first. Refused where both hold a record in one place (TAKEN), and while runs about the other have not ended (IN_USE).
+  """
+  mergeMappings(
+    """Which two."""
+    input: MergeMappingsInput!
+  ): MergeMappingsPayload! @scope(needs: WRITE)
+
+  """
+  Takes records out of a mapping into a new one, with how they came to be known. Refused while runs about the mapping have not
+  ended (IN_USE).
+  """
+  splitMapping(
+    """Which records."""
+    input: SplitMappingInput!
+  ): SplitMappingPayload! @scope(needs: WRITE)
+
+  """
+  Forgets which records are one. The records stay; a later event of one of them may make a new counterpart. Refused while runs
+  about it have not ended (IN_USE).
+  """
+  deleteMapping(
+    """Which mapping."""
+    input: DeleteMappingInput!
+  ): DeleteMappingPayload! @scope(needs: WRITE)
+}
+
+"""Which records are one."""
+input CreateMappingInput {
+  """The kind of record, for instance customer."""
+  entity: String!
+  """A name for it; left out, it has none."""
+  name: String
+  """The mapping it hangs below: an account's below its customer's."""
+  parentId: ID
+  """The records, one or more."""
+  slots: [MappingSlotInput!]!
+  """
+  Only tell what it would touch: nothing is done, and nothing is kept of the call. The notes name records that their apps were
+  asked for and do not have.
+  """
+  dryRun: Boolean = false
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type CreateMappingPayload {
+  """The new mapping; null when there is none."""
+  mapping: Mapping
+  """What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one."""
+  change: MappingChange
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""What to change in a mapping."""
+input UpdateMappingInput {
+  """Which mapping."""
+  id: ID!
+  """A new name."""
+  name: String
+  """The mapping it is to hang below; null takes it from where it hangs."""
+  parentId: ID
+  """Records to put into places of the mapping: into a new one, or in the place of the one that is there."""
+  set: [MappingSlotInput!]
+  """Places whose records are taken out. At least one record stays."""
+  remove: [MappingPlaceInput!]
+  """
+  Only tell what it would touch: nothing is done, and nothing is kept of the call. The notes name records that their apps were
+  asked for and do not have.
+  """
+  dryRun: Boolean = false
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type UpdateMappingPayload {
+  """The mapping as it is now."""
+  mapping: Mapping
+  """What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one."""
+  change: MappingChange
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""Which two mappings are one."""
+input MergeMappingsInput {
+  """The mapping that stays."""
+  id: ID!
+  """The one whose records come to it, and which goes."""
+  otherId: ID!
+  """Only tell what it would touch: nothing is done, and nothing is kept of the call."""
+  dryRun: Boolean = false
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type MergeMappingsPayload {
+  """The mapping that stays, as it is now."""
+  mapping: Mapping
+  """What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one."""
+  change: MappingChange
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""Which records are to have a mapping of their own."""
+input SplitMappingInput {
+  """The mapping that they are in."""
+  id: ID!
+  """Their places in it. At least one record stays."""
+  slots: [MappingPlaceInput!]!
+  """A name for the new mapping; left out, it is the first record's."""
+  name: String
+  """Only tell what it would touch: nothing is done, and nothing is kept of the call."""
+  dryRun: Boolean = false
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type SplitMappingPayload {
+  """The new mapping; null when there is none."""
+  mapping: Mapping
+  """What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one."""
+  change: MappingChange
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""Which mapping to delete."""
+input DeleteMappingInput {
+  """Which mapping."""
+  id: ID!
+  """Only tell what it would touch: nothing is done, and nothing is kept of the call."""
+  dryRun: Boolean = false
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type DeleteMappingPayload {
+  """Id of the mapping that was deleted; null when none was."""
+  deletedId: ID
+  """What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one."""
+  change: MappingChange
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
 }
 `, BuiltIn: false},
 	{Name: "../../schema/payment_link.graphql", Input: `"""The link with which a Togai account buys a price plan in Stripe, with what it sells: what a customer portal shows."""
@@ -1843,6 +2966,121 @@ type Query {
 }
 
 `, BuiltIn: false},
+	{Name: "../../schema/replay.graphql", Input: `"""Runs that are made again, many at a time, in the background."""
+type Replay implements Node {
+  """Opaque id."""
+  id: ID!
+  """How many runs matched when it was asked for."""
+  matched: Int!
+  """How many runs it has made so far. They go on by themselves, after what people wait for."""
+  made: Int!
+  """What was left out so far, and why."""
+  skipped: [ReplaySkip!]!
+  """When it was asked for."""
+  createdAt: DateTime!
+  """When all were dealt with (` + "`" + `matched` + "`" + ` is then ` + "`" + `made` + "`" + ` and all that was skipped), or when it was cancelled. Null while it is at work."""
+  finishedAt: DateTime
+  """Whether it was cancelled before all were dealt with."""
+  cancelled: Boolean!
+}
+
+"""Runs that a replay left out for one reason."""
+type ReplaySkip {
+  """Stable, for client caches."""
+  id: ID!
+  """Why, in words."""
+  reason: String!
+  """How many."""
+  count: Int!
+}
+
+"""
+Which runs to replay: those that SUCCEEDED, FAILED or were CANCELLED and meet all that is given. Of a change that was replayed
+before, its newest run counts. At least one of these is needed.
+"""
+input ReplayFilter {
+  """These runs alone, 1 to 100."""
+  runIds: [ID!]
+  """Only runs of this flow."""
+  flowId: ID
+  """Only runs of this flow link."""
+  flowLinkId: ID
+  """Only runs whose event came through this connection."""
+  connectionId: ID
+  """Only runs that this event started."""
+  eventId: ID
+  """Only runs about this mapping's record."""
+  mappingId: ID
+  """Only runs in this state: SUCCEEDED, FAILED or CANCELLED."""
+  state: RunState
+  """Only runs made at this time or later."""
+  since: DateTime
+  """Only runs made before this time."""
+  until: DateTime
+}
+
+extend type Mutation {
+  """
+  Has runs made again for the same events, with their flow links and flows as they are now: after a flow was mended, for
+  instance. With ` + "`" + `dryRun` + "`" + ` it only counts them. A new run makes no second record: what an earlier run of the same change made or
+  added is adopted; what it changed is changed again. Runs are made in the background; ask for the replay's node to see how far it has come.
+  """
+  replayRuns(
+    """Which runs."""
+    input: ReplayRunsInput!
+  ): ReplayRunsPayload! @scope(needs: TRIGGER)
+
+  """Has a replay make no more runs. Those that it has made go on; ` + "`" + `cancelRun` + "`" + ` stops one of them."""
+  cancelReplay(
+    """Which replay."""
+    input: CancelReplayInput!
+  ): CancelReplayPayload! @scope(needs: TRIGGER)
+}
+
+"""Which runs to replay."""
+input ReplayRunsInput {
+  """Which runs."""
+  filter: ReplayFilter!
+  """Only count them: nothing is done, and nothing is kept of the call."""
+  dryRun: Boolean = false
+  """The number that was counted before. When another number matches by now, it answers WRONG_STATE and does nothing."""
+  expected: Int
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type ReplayRunsPayload {
+  """How many runs match; null when that could not be counted, and when the call repeats an earlier one."""
+  matched: Int
+  """The replay that has begun; null when none has."""
+  replay: Replay
+  """What stood in the way; empty when all went well."""
+  userErrors: [UserError!]!
+}
+
+"""Which replay to cancel."""
+input CancelReplayInput {
+  """The replay."""
+  id: ID!
+  """
+  Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+  the same object; with another input it is refused. A refused call leaves the key free.
+  """
+  idempotencyKey: String
+}
+
+"""What came of it."""
+type CancelReplayPayload {
+  """The replay as it is now; null when there is none."""
+  replay: Replay
+  """What stood in the way; empty when all went well. A replay that is finished answers WRONG_STATE."""
+  userErrors: [UserError!]!
+}
+`, BuiltIn: false},
 	{Name: "../../schema/run.graphql", Input: `"""
 One execution of a flow for one event. Runs of one flow link and one record happen one at a time, in order.
 """
@@ -1904,6 +3142,10 @@ type Run implements Node {
     """Cursor before which the page ends."""
     before: String
   ): RunItemConnection!
+  """
+  0 for the first run of a change at its flow link, and one more each time that replayRuns made it again.
+  """
+  replay: Int!
   """Counts the changes of the run. A feed message with a version you have already can be dropped."""
   version: Int!
   """
@@ -2133,11 +3375,24 @@ type CancelRunPayload {
 input RetryRunInput {
   """Which run."""
   id: ID!
+  """Where to go on."""
+  from: RetryFrom = FAILED_STEP
   """
   Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
   the same object; with another input it is refused. A refused call leaves the key free.
   """
   idempotencyKey: String
+}
+
+"""Where a run that is retried goes on."""
+enum RetryFrom {
+  """At the step it stopped at. What earlier steps answered stays as it was."""
+  FAILED_STEP
+  """
+  At its first step: conditions are worked out anew and what is read is read anew. What was written is not written again: those
+  steps answer as they did. Not for a run over many records.
+  """
+  START
 }
 
 """What came of it."""
@@ -2174,10 +3429,15 @@ type RunStep {
   waitingUntil: DateTime
   """Why it was adopted, skipped, or waits for another, in words; null where nothing needs saying."""
   reason: String
-  """Its input with all expressions filled in; null until it began."""
+  """
+  Its input with all expressions filled in; null until it began. Here and in output secrets and the fields that the flow link's
+  ` + "`" + `redact` + "`" + ` names are "(secret)", and long texts and lists are cut and marked with "(cut, …)": see redacted.
+  """
   input: JSON
   """What it answered with, for later steps to read; null until it succeeded."""
   output: JSON
+  """Whether something in input or output is hidden or cut. Later steps read all of it."""
+  redacted: Boolean!
   """The calls it made to the vendor, oldest first."""
   attempts: [Attempt!]!
   """What it wrote at the vendor, oldest first."""
@@ -2232,6 +3492,8 @@ type Attempt {
   message: String
   """The vendor's id of the call, for its support."""
   vendorRequestId: String
+  """Where a person sees the call in the vendor's own log; null where there is no such page."""
+  logUrl: String
   """How long it took."""
   durationMs: Int!
 }
@@ -2587,6 +3849,8 @@ func childFields_App(ctx context.Context, ec *executionContext, field graphql.Co
 		return fieldContext_App_docsUrl(ctx, ec, field)
 	case "fields":
 		return fieldContext_App_fields(ctx, ec, field)
+	case "authorization":
+		return fieldContext_App_authorization(ctx, ec, field)
 	case "triggers":
 		return fieldContext_App_triggers(ctx, ec, field)
 	case "actions":
@@ -2597,6 +3861,20 @@ func childFields_App(ctx context.Context, ec *executionContext, field graphql.Co
 		return fieldContext_App_connections(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type App", field.Name)
+}
+
+func childFields_AppAuthorization(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_AppAuthorization_id(ctx, ec, field)
+	case "redirectUrl":
+		return fieldContext_AppAuthorization_redirectUrl(ctx, ec, field)
+	case "scopes":
+		return fieldContext_AppAuthorization_scopes(ctx, ec, field)
+	case "codeField":
+		return fieldContext_AppAuthorization_codeField(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AppAuthorization", field.Name)
 }
 
 func childFields_AppConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2697,10 +3975,70 @@ func childFields_Attempt(ctx context.Context, ec *executionContext, field graphq
 		return fieldContext_Attempt_message(ctx, ec, field)
 	case "vendorRequestId":
 		return fieldContext_Attempt_vendorRequestId(ctx, ec, field)
+	case "logUrl":
+		return fieldContext_Attempt_logUrl(ctx, ec, field)
 	case "durationMs":
 		return fieldContext_Attempt_durationMs(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Attempt", field.Name)
+}
+
+func childFields_AttentionCount(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_AttentionCount_id(ctx, ec, field)
+	case "kind":
+		return fieldContext_AttentionCount_kind(ctx, ec, field)
+	case "count":
+		return fieldContext_AttentionCount_count(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AttentionCount", field.Name)
+}
+
+func childFields_AttentionItem(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_AttentionItem_id(ctx, ec, field)
+	case "kind":
+		return fieldContext_AttentionItem_kind(ctx, ec, field)
+	case "since":
+		return fieldContext_AttentionItem_since(ctx, ec, field)
+	case "reason":
+		return fieldContext_AttentionItem_reason(ctx, ec, field)
+	case "mutation":
+		return fieldContext_AttentionItem_mutation(ctx, ec, field)
+	case "help":
+		return fieldContext_AttentionItem_help(ctx, ec, field)
+	case "subject":
+		return fieldContext_AttentionItem_subject(ctx, ec, field)
+	case "record":
+		return fieldContext_AttentionItem_record(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AttentionItem", field.Name)
+}
+
+func childFields_AttentionItemConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return fieldContext_AttentionItemConnection_edges(ctx, ec, field)
+	case "nodes":
+		return fieldContext_AttentionItemConnection_nodes(ctx, ec, field)
+	case "pageInfo":
+		return fieldContext_AttentionItemConnection_pageInfo(ctx, ec, field)
+	case "counts":
+		return fieldContext_AttentionItemConnection_counts(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AttentionItemConnection", field.Name)
+}
+
+func childFields_AttentionItemEdge(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return fieldContext_AttentionItemEdge_cursor(ctx, ec, field)
+	case "node":
+		return fieldContext_AttentionItemEdge_node(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AttentionItemEdge", field.Name)
 }
 
 func childFields_AuditEntry(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2749,6 +4087,26 @@ func childFields_AuditEntryEdge(ctx context.Context, ec *executionContext, field
 	return nil, fmt.Errorf("no field named %q was found under type AuditEntryEdge", field.Name)
 }
 
+func childFields_AuthorizeConnectionPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "authorization":
+		return fieldContext_AuthorizeConnectionPayload_authorization(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_AuthorizeConnectionPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuthorizeConnectionPayload", field.Name)
+}
+
+func childFields_CancelReplayPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "replay":
+		return fieldContext_CancelReplayPayload_replay(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_CancelReplayPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CancelReplayPayload", field.Name)
+}
+
 func childFields_CancelRunPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "run":
@@ -2757,6 +4115,20 @@ func childFields_CancelRunPayload(ctx context.Context, ec *executionContext, fie
 		return fieldContext_CancelRunPayload_userErrors(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CancelRunPayload", field.Name)
+}
+
+func childFields_ConnectionAuthorization(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_ConnectionAuthorization_id(ctx, ec, field)
+	case "url":
+		return fieldContext_ConnectionAuthorization_url(ctx, ec, field)
+	case "expiresAt":
+		return fieldContext_ConnectionAuthorization_expiresAt(ctx, ec, field)
+	case "connectionId":
+		return fieldContext_ConnectionAuthorization_connectionId(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConnectionAuthorization", field.Name)
 }
 
 func childFields_ConnectionCounters(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2807,6 +4179,28 @@ func childFields_CreateFlowLinkPayload(ctx context.Context, ec *executionContext
 	return nil, fmt.Errorf("no field named %q was found under type CreateFlowLinkPayload", field.Name)
 }
 
+func childFields_CreateFlowPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "flow":
+		return fieldContext_CreateFlowPayload_flow(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_CreateFlowPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateFlowPayload", field.Name)
+}
+
+func childFields_CreateMappingPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "mapping":
+		return fieldContext_CreateMappingPayload_mapping(ctx, ec, field)
+	case "change":
+		return fieldContext_CreateMappingPayload_change(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_CreateMappingPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateMappingPayload", field.Name)
+}
+
 func childFields_CredentialHint(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -2841,10 +4235,36 @@ func childFields_DeleteFlowLinkPayload(ctx context.Context, ec *executionContext
 	return nil, fmt.Errorf("no field named %q was found under type DeleteFlowLinkPayload", field.Name)
 }
 
+func childFields_DeleteFlowPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletedId":
+		return fieldContext_DeleteFlowPayload_deletedId(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_DeleteFlowPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteFlowPayload", field.Name)
+}
+
+func childFields_DeleteMappingPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletedId":
+		return fieldContext_DeleteMappingPayload_deletedId(ctx, ec, field)
+	case "change":
+		return fieldContext_DeleteMappingPayload_change(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_DeleteMappingPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteMappingPayload", field.Name)
+}
+
 func childFields_DisableFlowLinkPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "flowLink":
 		return fieldContext_DisableFlowLinkPayload_flowLink(ctx, ec, field)
+	case "openRuns":
+		return fieldContext_DisableFlowLinkPayload_openRuns(ctx, ec, field)
+	case "waitingEvents":
+		return fieldContext_DisableFlowLinkPayload_waitingEvents(ctx, ec, field)
 	case "userErrors":
 		return fieldContext_DisableFlowLinkPayload_userErrors(ctx, ec, field)
 	}
@@ -2885,6 +4305,34 @@ func childFields_Effect(ctx context.Context, ec *executionContext, field graphql
 		return fieldContext_Effect_updatedAt(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Effect", field.Name)
+}
+
+func childFields_EffectConflict(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_EffectConflict_id(ctx, ec, field)
+	case "effect":
+		return fieldContext_EffectConflict_effect(ctx, ec, field)
+	case "reason":
+		return fieldContext_EffectConflict_reason(ctx, ec, field)
+	case "request":
+		return fieldContext_EffectConflict_request(ctx, ec, field)
+	case "entity":
+		return fieldContext_EffectConflict_entity(ctx, ec, field)
+	case "externalId":
+		return fieldContext_EffectConflict_externalId(ctx, ec, field)
+	case "recordName":
+		return fieldContext_EffectConflict_recordName(ctx, ec, field)
+	case "record":
+		return fieldContext_EffectConflict_record(ctx, ec, field)
+	case "missing":
+		return fieldContext_EffectConflict_missing(ctx, ec, field)
+	case "url":
+		return fieldContext_EffectConflict_url(ctx, ec, field)
+	case "mapping":
+		return fieldContext_EffectConflict_mapping(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EffectConflict", field.Name)
 }
 
 func childFields_EffectConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2991,6 +4439,56 @@ func childFields_EventOutcome(ctx context.Context, ec *executionContext, field g
 	return nil, fmt.Errorf("no field named %q was found under type EventOutcome", field.Name)
 }
 
+func childFields_Explanation(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_Explanation_id(ctx, ec, field)
+	case "text":
+		return fieldContext_Explanation_text(ctx, ec, field)
+	case "slot":
+		return fieldContext_Explanation_slot(ctx, ec, field)
+	case "mapping":
+		return fieldContext_Explanation_mapping(ctx, ec, field)
+	case "event":
+		return fieldContext_Explanation_event(ctx, ec, field)
+	case "run":
+		return fieldContext_Explanation_run(ctx, ec, field)
+	case "step":
+		return fieldContext_Explanation_step(ctx, ec, field)
+	case "effect":
+		return fieldContext_Explanation_effect(ctx, ec, field)
+	case "who":
+		return fieldContext_Explanation_who(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Explanation", field.Name)
+}
+
+func childFields_ExplanationAct(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_ExplanationAct_id(ctx, ec, field)
+	case "field":
+		return fieldContext_ExplanationAct_field(ctx, ec, field)
+	case "objectId":
+		return fieldContext_ExplanationAct_objectId(ctx, ec, field)
+	case "actor":
+		return fieldContext_ExplanationAct_actor(ctx, ec, field)
+	case "at":
+		return fieldContext_ExplanationAct_at(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExplanationAct", field.Name)
+}
+
+func childFields_ExpressionScope(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "names":
+		return fieldContext_ExpressionScope_names(ctx, ec, field)
+	case "functions":
+		return fieldContext_ExpressionScope_functions(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExpressionScope", field.Name)
+}
+
 func childFields_FieldOption(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3043,6 +4541,12 @@ func childFields_Flow(ctx context.Context, ec *executionContext, field graphql.C
 		return fieldContext_Flow_direction(ctx, ec, field)
 	case "version":
 		return fieldContext_Flow_version(ctx, ec, field)
+	case "draft":
+		return fieldContext_Flow_draft(ctx, ec, field)
+	case "versions":
+		return fieldContext_Flow_versions(ctx, ec, field)
+	case "document":
+		return fieldContext_Flow_document(ctx, ec, field)
 	case "trigger":
 		return fieldContext_Flow_trigger(ctx, ec, field)
 	case "condition":
@@ -3057,6 +4561,8 @@ func childFields_Flow(ctx context.Context, ec *executionContext, field graphql.C
 		return fieldContext_Flow_createdAt(ctx, ec, field)
 	case "updatedAt":
 		return fieldContext_Flow_updatedAt(ctx, ec, field)
+	case "deletedAt":
+		return fieldContext_Flow_deletedAt(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Flow", field.Name)
 }
@@ -3071,6 +4577,22 @@ func childFields_FlowConnection(ctx context.Context, ec *executionContext, field
 		return fieldContext_FlowConnection_pageInfo(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FlowConnection", field.Name)
+}
+
+func childFields_FlowDraft(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_FlowDraft_id(ctx, ec, field)
+	case "revision":
+		return fieldContext_FlowDraft_revision(ctx, ec, field)
+	case "document":
+		return fieldContext_FlowDraft_document(ctx, ec, field)
+	case "problems":
+		return fieldContext_FlowDraft_problems(ctx, ec, field)
+	case "updatedAt":
+		return fieldContext_FlowDraft_updatedAt(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FlowDraft", field.Name)
 }
 
 func childFields_FlowEdge(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3091,6 +4613,8 @@ func childFields_FlowLink(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_FlowLink_flow(ctx, ec, field)
 	case "flowVersion":
 		return fieldContext_FlowLink_flowVersion(ctx, ec, field)
+	case "pinnedVersion":
+		return fieldContext_FlowLink_pinnedVersion(ctx, ec, field)
 	case "name":
 		return fieldContext_FlowLink_name(ctx, ec, field)
 	case "enabled":
@@ -3101,6 +4625,10 @@ func childFields_FlowLink(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_FlowLink_steps(ctx, ec, field)
 	case "params":
 		return fieldContext_FlowLink_params(ctx, ec, field)
+	case "filter":
+		return fieldContext_FlowLink_filter(ctx, ec, field)
+	case "redact":
+		return fieldContext_FlowLink_redact(ctx, ec, field)
 	case "webhookUrl":
 		return fieldContext_FlowLink_webhookUrl(ctx, ec, field)
 	case "runs":
@@ -3147,6 +4675,22 @@ func childFields_FlowLinkEdge(ctx context.Context, ec *executionContext, field g
 	return nil, fmt.Errorf("no field named %q was found under type FlowLinkEdge", field.Name)
 }
 
+func childFields_FlowLinkMove(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_FlowLinkMove_id(ctx, ec, field)
+	case "key":
+		return fieldContext_FlowLinkMove_key(ctx, ec, field)
+	case "sameVendorAccount":
+		return fieldContext_FlowLinkMove_sameVendorAccount(ctx, ec, field)
+	case "notFound":
+		return fieldContext_FlowLinkMove_notFound(ctx, ec, field)
+	case "note":
+		return fieldContext_FlowLinkMove_note(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FlowLinkMove", field.Name)
+}
+
 func childFields_FlowLinkStep(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3161,6 +4705,48 @@ func childFields_FlowLinkStep(ctx context.Context, ec *executionContext, field g
 	return nil, fmt.Errorf("no field named %q was found under type FlowLinkStep", field.Name)
 }
 
+func childFields_FlowPreview(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "problems":
+		return fieldContext_FlowPreview_problems(ctx, ec, field)
+	case "payload":
+		return fieldContext_FlowPreview_payload(ctx, ec, field)
+	case "outcome":
+		return fieldContext_FlowPreview_outcome(ctx, ec, field)
+	case "reason":
+		return fieldContext_FlowPreview_reason(ctx, ec, field)
+	case "steps":
+		return fieldContext_FlowPreview_steps(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FlowPreview", field.Name)
+}
+
+func childFields_FlowProblem(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "path":
+		return fieldContext_FlowProblem_path(ctx, ec, field)
+	case "severity":
+		return fieldContext_FlowProblem_severity(ctx, ec, field)
+	case "code":
+		return fieldContext_FlowProblem_code(ctx, ec, field)
+	case "message":
+		return fieldContext_FlowProblem_message(ctx, ec, field)
+	case "expression":
+		return fieldContext_FlowProblem_expression(ctx, ec, field)
+	case "line":
+		return fieldContext_FlowProblem_line(ctx, ec, field)
+	case "column":
+		return fieldContext_FlowProblem_column(ctx, ec, field)
+	case "expected":
+		return fieldContext_FlowProblem_expected(ctx, ec, field)
+	case "found":
+		return fieldContext_FlowProblem_found(ctx, ec, field)
+	case "suggestion":
+		return fieldContext_FlowProblem_suggestion(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FlowProblem", field.Name)
+}
+
 func childFields_FlowStep(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3173,12 +4759,50 @@ func childFields_FlowStep(ctx context.Context, ec *executionContext, field graph
 		return fieldContext_FlowStep_input(ctx, ec, field)
 	case "condition":
 		return fieldContext_FlowStep_condition(ctx, ec, field)
+	case "onError":
+		return fieldContext_FlowStep_onError(ctx, ec, field)
 	case "record":
 		return fieldContext_FlowStep_record(ctx, ec, field)
 	case "forEach":
 		return fieldContext_FlowStep_forEach(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FlowStep", field.Name)
+}
+
+func childFields_FlowVersion(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_FlowVersion_id(ctx, ec, field)
+	case "number":
+		return fieldContext_FlowVersion_number(ctx, ec, field)
+	case "document":
+		return fieldContext_FlowVersion_document(ctx, ec, field)
+	case "createdAt":
+		return fieldContext_FlowVersion_createdAt(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FlowVersion", field.Name)
+}
+
+func childFields_FlowVersionConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return fieldContext_FlowVersionConnection_edges(ctx, ec, field)
+	case "nodes":
+		return fieldContext_FlowVersionConnection_nodes(ctx, ec, field)
+	case "pageInfo":
+		return fieldContext_FlowVersionConnection_pageInfo(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FlowVersionConnection", field.Name)
+}
+
+func childFields_FlowVersionEdge(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return fieldContext_FlowVersionEdge_cursor(ctx, ec, field)
+	case "node":
+		return fieldContext_FlowVersionEdge_node(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FlowVersionEdge", field.Name)
 }
 
 func childFields_FormChoice(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3237,6 +4861,24 @@ func childFields_Mapping(ctx context.Context, ec *executionContext, field graphq
 	return nil, fmt.Errorf("no field named %q was found under type Mapping", field.Name)
 }
 
+func childFields_MappingChange(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "slots":
+		return fieldContext_MappingChange_slots(ctx, ec, field)
+	case "runs":
+		return fieldContext_MappingChange_runs(ctx, ec, field)
+	case "openRuns":
+		return fieldContext_MappingChange_openRuns(ctx, ec, field)
+	case "effects":
+		return fieldContext_MappingChange_effects(ctx, ec, field)
+	case "children":
+		return fieldContext_MappingChange_children(ctx, ec, field)
+	case "notes":
+		return fieldContext_MappingChange_notes(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MappingChange", field.Name)
+}
+
 func childFields_MappingConnection(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "edges":
@@ -3281,6 +4923,18 @@ func childFields_MappingSlot(ctx context.Context, ec *executionContext, field gr
 		return fieldContext_MappingSlot_filledAt(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type MappingSlot", field.Name)
+}
+
+func childFields_MergeMappingsPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "mapping":
+		return fieldContext_MergeMappingsPayload_mapping(ctx, ec, field)
+	case "change":
+		return fieldContext_MergeMappingsPayload_change(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_MergeMappingsPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MergeMappingsPayload", field.Name)
 }
 
 func childFields_Organization(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3343,6 +4997,86 @@ func childFields_Permission(ctx context.Context, ec *executionContext, field gra
 	return nil, fmt.Errorf("no field named %q was found under type Permission", field.Name)
 }
 
+func childFields_PreviewRead(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "method":
+		return fieldContext_PreviewRead_method(ctx, ec, field)
+	case "path":
+		return fieldContext_PreviewRead_path(ctx, ec, field)
+	case "status":
+		return fieldContext_PreviewRead_status(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PreviewRead", field.Name)
+}
+
+func childFields_PreviewRequest(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "method":
+		return fieldContext_PreviewRequest_method(ctx, ec, field)
+	case "path":
+		return fieldContext_PreviewRequest_path(ctx, ec, field)
+	case "body":
+		return fieldContext_PreviewRequest_body(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PreviewRequest", field.Name)
+}
+
+func childFields_PreviewStep(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_PreviewStep_id(ctx, ec, field)
+	case "key":
+		return fieldContext_PreviewStep_key(ctx, ec, field)
+	case "action":
+		return fieldContext_PreviewStep_action(ctx, ec, field)
+	case "outcome":
+		return fieldContext_PreviewStep_outcome(ctx, ec, field)
+	case "reason":
+		return fieldContext_PreviewStep_reason(ctx, ec, field)
+	case "input":
+		return fieldContext_PreviewStep_input(ctx, ec, field)
+	case "unknownInput":
+		return fieldContext_PreviewStep_unknownInput(ctx, ec, field)
+	case "output":
+		return fieldContext_PreviewStep_output(ctx, ec, field)
+	case "unknownOutput":
+		return fieldContext_PreviewStep_unknownOutput(ctx, ec, field)
+	case "reads":
+		return fieldContext_PreviewStep_reads(ctx, ec, field)
+	case "writes":
+		return fieldContext_PreviewStep_writes(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PreviewStep", field.Name)
+}
+
+func childFields_PreviewWrite(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return fieldContext_PreviewWrite_kind(ctx, ec, field)
+	case "entity":
+		return fieldContext_PreviewWrite_entity(ctx, ec, field)
+	case "sends":
+		return fieldContext_PreviewWrite_sends(ctx, ec, field)
+	case "externalId":
+		return fieldContext_PreviewWrite_externalId(ctx, ec, field)
+	case "reason":
+		return fieldContext_PreviewWrite_reason(ctx, ec, field)
+	case "request":
+		return fieldContext_PreviewWrite_request(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PreviewWrite", field.Name)
+}
+
+func childFields_PublishFlowPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "flow":
+		return fieldContext_PublishFlowPayload_flow(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_PublishFlowPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PublishFlowPayload", field.Name)
+}
+
 func childFields_ReleaseEventPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "event":
@@ -3351,6 +5085,60 @@ func childFields_ReleaseEventPayload(ctx context.Context, ec *executionContext, 
 		return fieldContext_ReleaseEventPayload_userErrors(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ReleaseEventPayload", field.Name)
+}
+
+func childFields_Replay(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_Replay_id(ctx, ec, field)
+	case "matched":
+		return fieldContext_Replay_matched(ctx, ec, field)
+	case "made":
+		return fieldContext_Replay_made(ctx, ec, field)
+	case "skipped":
+		return fieldContext_Replay_skipped(ctx, ec, field)
+	case "createdAt":
+		return fieldContext_Replay_createdAt(ctx, ec, field)
+	case "finishedAt":
+		return fieldContext_Replay_finishedAt(ctx, ec, field)
+	case "cancelled":
+		return fieldContext_Replay_cancelled(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Replay", field.Name)
+}
+
+func childFields_ReplayRunsPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "matched":
+		return fieldContext_ReplayRunsPayload_matched(ctx, ec, field)
+	case "replay":
+		return fieldContext_ReplayRunsPayload_replay(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_ReplayRunsPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReplayRunsPayload", field.Name)
+}
+
+func childFields_ReplaySkip(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return fieldContext_ReplaySkip_id(ctx, ec, field)
+	case "reason":
+		return fieldContext_ReplaySkip_reason(ctx, ec, field)
+	case "count":
+		return fieldContext_ReplaySkip_count(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReplaySkip", field.Name)
+}
+
+func childFields_ResolveEffectPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "effect":
+		return fieldContext_ResolveEffectPayload_effect(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_ResolveEffectPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResolveEffectPayload", field.Name)
 }
 
 func childFields_RetryRunPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3415,6 +5203,8 @@ func childFields_Run(ctx context.Context, ec *executionContext, field graphql.Co
 		return fieldContext_Run_failedItems(ctx, ec, field)
 	case "items":
 		return fieldContext_Run_items(ctx, ec, field)
+	case "replay":
+		return fieldContext_Run_replay(ctx, ec, field)
 	case "version":
 		return fieldContext_Run_version(ctx, ec, field)
 	case "feedCursor":
@@ -3567,6 +5357,8 @@ func childFields_RunStep(ctx context.Context, ec *executionContext, field graphq
 		return fieldContext_RunStep_input(ctx, ec, field)
 	case "output":
 		return fieldContext_RunStep_output(ctx, ec, field)
+	case "redacted":
+		return fieldContext_RunStep_redacted(ctx, ec, field)
 	case "attempts":
 		return fieldContext_RunStep_attempts(ctx, ec, field)
 	case "effects":
@@ -3595,6 +5387,32 @@ func childFields_RunUpdate(ctx context.Context, ec *executionContext, field grap
 	return nil, fmt.Errorf("no field named %q was found under type RunUpdate", field.Name)
 }
 
+func childFields_ScopeFunction(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return fieldContext_ScopeFunction_name(ctx, ec, field)
+	case "signature":
+		return fieldContext_ScopeFunction_signature(ctx, ec, field)
+	case "description":
+		return fieldContext_ScopeFunction_description(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ScopeFunction", field.Name)
+}
+
+func childFields_ScopeName(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return fieldContext_ScopeName_name(ctx, ec, field)
+	case "type":
+		return fieldContext_ScopeName_type(ctx, ec, field)
+	case "description":
+		return fieldContext_ScopeName_description(ctx, ec, field)
+	case "optional":
+		return fieldContext_ScopeName_optional(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ScopeName", field.Name)
+}
+
 func childFields_SlotProvenance(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3607,8 +5425,22 @@ func childFields_SlotProvenance(ctx context.Context, ec *executionContext, field
 		return fieldContext_SlotProvenance_step(ctx, ec, field)
 	case "effect":
 		return fieldContext_SlotProvenance_effect(ctx, ec, field)
+	case "enteredBy":
+		return fieldContext_SlotProvenance_enteredBy(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SlotProvenance", field.Name)
+}
+
+func childFields_SplitMappingPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "mapping":
+		return fieldContext_SplitMappingPayload_mapping(ctx, ec, field)
+	case "change":
+		return fieldContext_SplitMappingPayload_change(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_SplitMappingPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SplitMappingPayload", field.Name)
 }
 
 func childFields_StepError(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3689,6 +5521,40 @@ func childFields_UpdateConnectionPayload(ctx context.Context, ec *executionConte
 		return fieldContext_UpdateConnectionPayload_userErrors(ctx, ec, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateConnectionPayload", field.Name)
+}
+
+func childFields_UpdateFlowLinkPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "flowLink":
+		return fieldContext_UpdateFlowLinkPayload_flowLink(ctx, ec, field)
+	case "moves":
+		return fieldContext_UpdateFlowLinkPayload_moves(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_UpdateFlowLinkPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateFlowLinkPayload", field.Name)
+}
+
+func childFields_UpdateFlowPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "flow":
+		return fieldContext_UpdateFlowPayload_flow(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_UpdateFlowPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateFlowPayload", field.Name)
+}
+
+func childFields_UpdateMappingPayload(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "mapping":
+		return fieldContext_UpdateMappingPayload_mapping(ctx, ec, field)
+	case "change":
+		return fieldContext_UpdateMappingPayload_change(ctx, ec, field)
+	case "userErrors":
+		return fieldContext_UpdateMappingPayload_userErrors(ctx, ec, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateMappingPayload", field.Name)
 }
 
 func childFields_UserError(ctx context.Context, ec *executionContext, field graphql.CollectedField) (*graphql.FieldContext, error) {

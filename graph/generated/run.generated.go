@@ -770,6 +770,29 @@ func fieldContext_Run_items(ctx context.Context, ec *executionContext, field gra
 	return fc, nil
 }
 
+func _Run_replay(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Run) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return fieldContext_Run_replay(ctx, ec, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Replay, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int32) graphql.Marshaler {
+			return marshalNInt2int32(ctx, ec, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func fieldContext_Run_replay(_ context.Context, ec *executionContext, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Run", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
 func _Run_version(ctx context.Context, ec *executionContext, field graphql.CollectedField, obj *model.Run) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1685,7 +1708,11 @@ func unmarshalInputRetryRunInput(ctx context.Context, ec *executionContext, obj 
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "idempotencyKey"}
+	if _, present := asMap["from"]; !present {
+		asMap["from"] = "FAILED_STEP"
+	}
+
+	fieldsInOrder := [...]string{"id", "from", "idempotencyKey"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1699,6 +1726,13 @@ func unmarshalInputRetryRunInput(ctx context.Context, ec *executionContext, obj 
 				return it, err
 			}
 			it.ID = data
+		case "from":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("from"))
+			data, err := unmarshalORetryFrom2ᚖtielineᚋgraphᚋmodelᚐRetryFrom(ctx, ec, v)
+			if err != nil {
+				return it, err
+			}
+			it.From = data
 		case "idempotencyKey":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("idempotencyKey"))
 			data, err := unmarshalOString2ᚖstring(ctx, ec, v)
@@ -2246,6 +2280,11 @@ func _Run(ctx context.Context, ec *executionContext, sel ast.SelectionSet, obj *
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "replay":
+			out.Values[i] = _Run_replay(ctx, ec, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "version":
 			out.Values[i] = _Run_version(ctx, ec, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -2843,6 +2882,22 @@ func unmarshalNRunState2tielineᚋgraphᚋmodelᚐRunState(ctx context.Context, 
 }
 
 func marshalNRunState2tielineᚋgraphᚋmodelᚐRunState(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v model.RunState) graphql.Marshaler {
+	return v
+}
+
+func unmarshalORetryFrom2ᚖtielineᚋgraphᚋmodelᚐRetryFrom(ctx context.Context, ec *executionContext, v any) (*model.RetryFrom, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(model.RetryFrom)
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func marshalORetryFrom2ᚖtielineᚋgraphᚋmodelᚐRetryFrom(ctx context.Context, ec *executionContext, sel ast.SelectionSet, v *model.RetryFrom) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
 	return v
 }
 

@@ -2,53 +2,12 @@
 // It needs no other host, and fails when the page asks for one. The API below it is held against the public audits of
 // GraphQL over HTTP.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { serverAudits } from 'graphql-http';
-import { chromium } from 'playwright-core';
+import { play } from './dev.mjs';
 
-const [binary, picture] = process.argv.slice(2);
-const executablePath = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((p) => p && existsSync(p));
-assert(binary, 'usage: node browser.mjs TIELINE [PICTURE.png]');
-assert(executablePath, 'there is no Chromium: install it, or name it in CHROMIUM');
-
-const dir = await mkdtemp(join(tmpdir(), 'tieline-browser-'));
-await chmod(dir, 0o711); // as root, Postgres runs under another account, which must get through
-const dev = spawn(resolve(binary), ['dev'], {
-  env: { ...process.env, TIELINE_DATA_DIR: join(dir, 'data'), TIELINE_ADDR: '127.0.0.1:0', TIELINE_OPS_ADDR: '127.0.0.1:0' },
-  stdio: ['ignore', 'pipe', 'inherit'],
-});
-const said = [];
-dev.stdout.on('data', (d) => said.push(d));
-const ended = new Promise((r) => dev.once('exit', r));
-
-async function stage() {
-  for (let end = Date.now() + 300_000; Date.now() < end; await sleep(100)) {
-    assert(dev.exitCode === null, 'dev ended before it was up');
-    try {
-      return JSON.parse(await readFile(join(dir, 'data', 'dev.json'), 'utf8'));
-    } catch (e) {
-      if (e.code !== 'ENOENT') throw e;
-    }
-  }
-  throw new Error('dev was not up within five minutes');
-}
-
-let passed = 0;
-async function check(what, f) {
-  await f();
-  passed++;
-  console.log(`ok ${what}`);
-}
-
-let browser;
-let page;
-try {
-  const { graphql, graphiql, token, simulators } = await stage();
+await play({}, async ({ stage, open, check, shoot }) => {
+  const { graphql, graphiql, token, simulators } = stage;
   await check('every audit of graphql-http passes', async () => {
     const fetchFn = (url, init) => fetch(url, { ...init, headers: { ...init?.headers, authorization: `Bearer ${token}` } });
     const failed = [];
@@ -60,12 +19,7 @@ try {
     assert(audits.length >= 61, `${audits.length} audits`);
     assert.deepEqual(failed, []);
   });
-  browser = await chromium.launch({
-    executablePath,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-  page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-  page.setDefaultTimeout(30_000);
+  const page = await open();
   const complaints = [];
   page.on('console', (m) => m.type() === 'error' && !/status of 401/.test(m.text()) && complaints.push(m.text()));
   page.on('pageerror', (e) => complaints.push(e.stack));
@@ -122,7 +76,7 @@ try {
     await shows(id, 'Grace Hopper', '"RUNNING"', '"SUCCEEDED"', '"before"');
     await page.locator('.graphiql-response').getByText(id).first().waitFor();
   });
-  if (picture) await page.screenshot({ path: picture });
+  await shoot();
   await check('it stops when told', async () => {
     await send();
     await page.locator('.graphiql-execute-button[aria-label^="Execute"]').waitFor();
@@ -137,16 +91,4 @@ try {
     assert.equal(await page.evaluate(() => sessionStorage.getItem('tieline:token')), null);
   });
   await check('nothing failed, broke the policy or went elsewhere', async () => assert.deepEqual(complaints, []));
-  console.log(`${passed} passed, 0 failed`);
-} catch (e) {
-  console.log(Buffer.concat(said).toString());
-  console.log(e);
-  if (picture) await page?.screenshot({ path: picture });
-  console.log(`${passed} passed, 1 failed`);
-  process.exitCode = 1;
-} finally {
-  await browser?.close();
-  dev.kill('SIGTERM');
-  await ended;
-  await rm(dir, { recursive: true, force: true });
-}
+});

@@ -16,19 +16,21 @@ type Apps struct {
 	registry *connectors.Registry
 }
 
-// NewApps makes them.
-func NewApps(r *connectors.Registry) *Apps {
+// NewApps makes them. back is where browsers come back to from a vendor's consent page; empty when they cannot.
+func NewApps(r *connectors.Registry, back string) *Apps {
 	a := &Apps{byKey: map[string]*App{}, triggers: map[[2]string]*Trigger{}, actions: map[[2]string]*Action{}, registry: r}
 	for _, c := range r.Apps() {
 		app := &App{
 			ID: string(AppID) + "_" + c.Key, Key: c.Key, Name: c.Name, Description: c.Description, Category: c.Category,
-			DocsURL: text(c.DocsURL), Fields: make([]*FormField, len(c.Auth)),
+			DocsURL: text(c.DocsURL), Fields: make([]*FormField, 0, len(c.Auth)), Authorization: authorization(c, back),
 		}
 		if c.Webhook != nil {
 			app.WebhookHelp = &c.Webhook.Help
 		}
-		for i, f := range c.Auth {
-			app.Fields[i] = formField(c.Key, f)
+		for _, f := range c.Auth {
+			if !f.Told {
+				app.Fields = append(app.Fields, formField(c.Key, f))
+			}
 		}
 		for _, t := range c.Triggers {
 			app.Triggers = append(app.Triggers, &Trigger{
@@ -69,6 +71,14 @@ func (a *Apps) Trigger(app, key string) *Trigger { return a.triggers[[2]string{a
 
 // Action finds an action, nil when the app no longer has it.
 func (a *Apps) Action(app, key string) *Action { return a.actions[[2]string{app, key}] }
+
+func authorization(c connectors.Connector, back string) *AppAuthorization {
+	if c.Login == nil || c.Login.Consent == nil {
+		return nil
+	}
+	way := c.Login.Consent
+	return &AppAuthorization{ID: part("way", c.Key), RedirectURL: text(back), Scopes: append([]string{}, way.Scopes...), CodeField: text(way.Code)}
+}
 
 func formField(app string, f connectors.Field) *FormField {
 	out := &FormField{

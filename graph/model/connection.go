@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 
 	"tieline/connectors"
 	"tieline/db"
@@ -23,7 +24,8 @@ func (a *Apps) Connection(c db.Connection) (*AppInstance, error) {
 		LastEventAt: moment(c.LastEventAt), TestedAt: moment(c.TestedAt), CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
 		DeletedAt: moment(c.DeletedAt), Row: c,
 	}
-	for _, f := range app.Fields {
+	connector, _ := a.registry.App(c.App)
+	for _, f := range connector.Auth {
 		if hint, ok := c.Hints[f.Key]; ok {
 			out.Credentials = append(out.Credentials, &CredentialHint{ID: part("hnt", c.ID.String(), f.Key), Key: f.Key, Label: f.Label, Hint: hint})
 		}
@@ -39,6 +41,11 @@ func (a *Apps) Connection(c db.Connection) (*AppInstance, error) {
 		}
 	}
 	return out, nil
+}
+
+// NewAuthorization shows what a person has to do.
+func NewAuthorization(connection db.ID, url string, expires time.Time) *ConnectionAuthorization {
+	return &ConnectionAuthorization{ID: part("way", connection.String(), expires.String()), URL: url, ExpiresAt: expires, ConnectionID: ConnectionID.Of(connection)}
 }
 
 // Webhook shows a connection's endpoint at the vendor, at a URL that may be unknown; nil when its app has no webhooks. How
@@ -65,6 +72,15 @@ func (a *Apps) RecordURL(v db.VendorAccount, entity, id string) *string {
 		return nil
 	}
 	return text(app.RecordURL(connectors.Mode(v.Mode), entity, id))
+}
+
+// LogURL is where a person sees a call in the vendor's log; nil when there is no such page.
+func (a *Apps) LogURL(c db.Connection, requestID string) *string {
+	app, ok := a.registry.App(c.App)
+	if !ok || app.LogURL == nil || c.VendorAccount == nil {
+		return nil
+	}
+	return text(app.LogURL(connectors.Mode(c.VendorAccount.Mode), requestID))
 }
 
 // whole is a count as the schema's Int holds it.

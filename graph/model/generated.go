@@ -86,6 +86,8 @@ type App struct {
 	DocsURL *string `json:"docsUrl,omitempty"`
 	// The form to fill in for a connection, in order. Its keys are those of `credentials` in createConnection.
 	Fields []*FormField `json:"fields"`
+	// How a person authorizes a connection in a browser (authorizeConnection); null where the credentials are enough.
+	Authorization *AppAuthorization `json:"authorization,omitempty"`
 	// What the app can start a flow with.
 	Triggers []*Trigger `json:"triggers"`
 	// What a flow can do in the app.
@@ -95,6 +97,20 @@ type App struct {
 }
 
 func (App) IsNode() {}
+
+// How a person authorizes connections to an app in a browser.
+type AppAuthorization struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// The redirect address to register for your client at the vendor. Null where no public address is configured
+	// (TIELINE_PUBLIC_URL), and no browser could come back.
+	RedirectURL *string `json:"redirectUrl,omitempty"`
+	// What the vendor's consent page asks for.
+	Scopes []string `json:"scopes"`
+	// Key of the form's field for a code of the vendor's console, with which createConnection needs no browser; null where the
+	// vendor gives none.
+	CodeField *string `json:"codeField,omitempty"`
+}
 
 // A connection: your named credentials for one app. Several for one app are normal (test, live, a narrow key for one flow).
 // The type is called AppInstance because Relay keeps names that end in "Connection" for lists.
@@ -109,7 +125,8 @@ type AppInstance struct {
 	State ConnectionState `json:"state"`
 	// Why it is in that state and what to do about it; null when it is ACTIVE.
 	StateReason *string `json:"stateReason,omitempty"`
-	// What was filled in, field by field; secrets cut down to what tells them apart, as they never come back.
+	// What was filled in, field by field, and what the vendor told when a person let us in; secrets cut down to what tells them
+	// apart, as they never come back.
 	Credentials []*CredentialHint `json:"credentials"`
 	// What triggers, actions and the webhook need at the vendor, and whether the credentials allow it.
 	Permissions []*Permission `json:"permissions"`
@@ -143,7 +160,37 @@ type Attempt struct {
 	// The vendor's id of the call, for its support.
 	VendorRequestID *string `json:"vendorRequestId,omitempty"`
 	// How long it took.
-	DurationMs int32 `json:"durationMs"`
+	DurationMs int32      `json:"durationMs"`
+	Row        db.Attempt `json:"-"`
+}
+
+// How much of one kind waits.
+type AttentionCount struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// Which kind.
+	Kind AttentionKind `json:"kind"`
+	// How much of it; it is counted as far as 10,000.
+	Count int32 `json:"count"`
+}
+
+// Something that waits for a person, and how it is cleared.
+type AttentionItem struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// What kind of thing it is.
+	Kind AttentionKind `json:"kind"`
+	// Since when.
+	Since time.Time `json:"since"`
+	// What is wrong, in words.
+	Reason string `json:"reason"`
+	// The mutation that clears it, for instance resolveEffect.
+	Mutation string `json:"mutation"`
+	// What to do, in a sentence or two.
+	Help string `json:"help"`
+	// The record's id where it was listed; null but for POSSIBLE_DUPLICATE.
+	Record *string      `json:"record,omitempty"`
+	Row    db.Attention `json:"-"`
 }
 
 // Something that was done through a mutation, and who did it. What was refused changed nothing and leaves no entry.
@@ -179,6 +226,50 @@ type AuditFilter struct {
 	ObjectID *string `json:"objectId,omitempty"`
 }
 
+// What to authorize: either a new connection, by app and name, or one that is there, by its id.
+type AuthorizeConnectionInput struct {
+	// The connection to authorize again. It must be authorized for the vendor account that it is for.
+	ID *string `json:"id,omitempty"`
+	// Key of the app of a new connection, for instance zohobooks.
+	App *string `json:"app,omitempty"`
+	// Your name for a new connection, unique in the organization: Zoho Books.
+	Name *string `json:"name,omitempty"`
+	// A text for each field of the app's form, by key: {"client_id": "1000.…", "client_secret": "…"}. The field that
+	// AppAuthorization.codeField names stays empty. For a connection that is there, fields that are left out keep their value.
+	Credentials json.RawMessage `json:"credentials,omitempty"`
+	// Where the browser goes when all went well, with connection=<id> added to its query. Its origin must be in the server's
+	// TIELINE_ORIGINS. Left out: it stays on a page that says so. A page also says what went wrong and what to do about it.
+	ReturnURL *string `json:"returnUrl,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more; the link is
+	// not shown a second time (ALREADY_SHOWN). With another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type AuthorizeConnectionPayload struct {
+	// What a person has to do now; null when something stood in the way.
+	Authorization *ConnectionAuthorization `json:"authorization,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
+// Which replay to cancel.
+type CancelReplayInput struct {
+	// The replay.
+	ID string `json:"id"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type CancelReplayPayload struct {
+	// The replay as it is now; null when there is none.
+	Replay *Replay `json:"replay,omitempty"`
+	// What stood in the way; empty when all went well. A replay that is finished answers WRONG_STATE.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
 // Which run to cancel.
 type CancelRunInput struct {
 	// Which run.
@@ -194,6 +285,19 @@ type CancelRunPayload struct {
 	Run *Run `json:"run,omitempty"`
 	// What stood in the way; empty when all went well.
 	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
+// A person's way through the vendor's consent page.
+type ConnectionAuthorization struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// The link to open in the browser in which the person signs in at the vendor. It works once. Give it to that person alone:
+	// whoever opens it decides which account is connected.
+	URL string `json:"url"`
+	// Until when their browser must be back: ten minutes from now.
+	ExpiresAt time.Time `json:"expiresAt"`
+	// Id of the connection. A new one is null in `connection` until their browser is back.
+	ConnectionID string `json:"connectionId"`
 }
 
 // What arrived at a connection that started nothing.
@@ -265,6 +369,21 @@ type CreateConnectionPayload struct {
 	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
+// What a new flow begins with: one of document, text and copyOf.
+type CreateFlowInput struct {
+	// The document.
+	Document json.RawMessage `json:"document,omitempty"`
+	// The document as a file, JSON or YAML.
+	Text *string `json:"text,omitempty"`
+	// The flow to copy: its newest version, or its draft while there is none.
+	CopyOf *string `json:"copyOf,omitempty"`
+	// Replaces the name in the document.
+	Name *string `json:"name,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
 // What to bind to what.
 type CreateFlowLinkInput struct {
 	// The flow.
@@ -277,6 +396,12 @@ type CreateFlowLinkInput struct {
 	// Values for the flow's parameters, for instance `{"linkByEmail": true}`; see paramsSchema of the flow. Those left out have
 	// their defaults.
 	Params json.RawMessage `json:"params,omitempty"`
+	// What an event must satisfy beside the flow's own condition, an expression that reads trigger and params. Left out, any does.
+	Filter *string `json:"filter,omitempty"`
+	// Fields that the history of its runs is to hide, by name (email) or by path (address.line1), 100 at most.
+	Redact []string `json:"redact,omitempty"`
+	// The version of the flow to stay with; left out: the newest, whichever that is when an event comes.
+	Version *int32 `json:"version,omitempty"`
 	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
 	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
@@ -286,6 +411,42 @@ type CreateFlowLinkInput struct {
 type CreateFlowLinkPayload struct {
 	// The new flow link; null when there is none.
 	FlowLink *FlowLink `json:"flowLink,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
+// What came of it.
+type CreateFlowPayload struct {
+	// The new flow; null when there is none.
+	Flow *Flow `json:"flow,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
+// Which records are one.
+type CreateMappingInput struct {
+	// The kind of record, for instance customer.
+	Entity string `json:"entity"`
+	// A name for it; left out, it has none.
+	Name *string `json:"name,omitempty"`
+	// The mapping it hangs below: an account's below its customer's.
+	ParentID *string `json:"parentId,omitempty"`
+	// The records, one or more.
+	Slots []*MappingSlotInput `json:"slots"`
+	// Only tell what it would touch: nothing is done, and nothing is kept of the call. The notes name records that their apps were
+	// asked for and do not have.
+	DryRun *bool `json:"dryRun,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type CreateMappingPayload struct {
+	// The new mapping; null when there is none.
+	Mapping *Mapping `json:"mapping,omitempty"`
+	// What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one.
+	Change *MappingChange `json:"change,omitempty"`
 	// What stood in the way; empty when all went well.
 	UserErrors []*flow.Problem `json:"userErrors"`
 }
@@ -319,6 +480,15 @@ type DeleteConnectionPayload struct {
 	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
+// Which flow to delete.
+type DeleteFlowInput struct {
+	// Which flow.
+	ID string `json:"id"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
 // Which flow link to delete.
 type DeleteFlowLinkInput struct {
 	// Which flow link.
@@ -336,6 +506,35 @@ type DeleteFlowLinkPayload struct {
 	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
+// What came of it.
+type DeleteFlowPayload struct {
+	// Id of the flow that was deleted; null when none was.
+	DeletedID *string `json:"deletedId,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
+// Which mapping to delete.
+type DeleteMappingInput struct {
+	// Which mapping.
+	ID string `json:"id"`
+	// Only tell what it would touch: nothing is done, and nothing is kept of the call.
+	DryRun *bool `json:"dryRun,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type DeleteMappingPayload struct {
+	// Id of the mapping that was deleted; null when none was.
+	DeletedID *string `json:"deletedId,omitempty"`
+	// What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one.
+	Change *MappingChange `json:"change,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
 // Which flow link to switch off.
 type DisableFlowLinkInput struct {
 	// Which flow link.
@@ -349,6 +548,10 @@ type DisableFlowLinkInput struct {
 type DisableFlowLinkPayload struct {
 	// The flow link as it is now.
 	FlowLink *FlowLink `json:"flowLink,omitempty"`
+	// Runs of it that have not ended. They go on; cancelRun ends one. Null when the call repeats an earlier one.
+	OpenRuns *int32 `json:"openRuns,omitempty"`
+	// Events that came in and were not looked into yet. They start nothing at this link. Null when the call repeats an earlier one.
+	WaitingEvents *int32 `json:"waitingEvents,omitempty"`
 	// What stood in the way; empty when all went well.
 	UserErrors []*flow.Problem `json:"userErrors"`
 }
@@ -380,6 +583,32 @@ type Effect struct {
 
 func (Effect) IsNode() {}
 
+// Both sides of a write of which it cannot be told what became.
+type EffectConflict struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// The write.
+	Effect *Effect `json:"effect"`
+	// What stands in the way, in words.
+	Reason string `json:"reason"`
+	// What was to be sent: method, path and body; null when that is not kept.
+	Request json.RawMessage `json:"request,omitempty"`
+	// The kind of record, for instance customer.
+	Entity string `json:"entity"`
+	// The record on the other side by its id there; null when it is not known which one it would be.
+	ExternalID *string `json:"externalId,omitempty"`
+	// That record's name; null when it has none, or was not read.
+	RecordName *string `json:"recordName,omitempty"`
+	// That record as its app has it now; null when it is not there, or cannot be read: `missing` says why.
+	Record json.RawMessage `json:"record,omitempty"`
+	// Why there is no record, in words; null when there is one.
+	Missing *string `json:"missing,omitempty"`
+	// Where a person sees that record in the app; null when it has no page.
+	URL *string `json:"url,omitempty"`
+	// The mapping that holds that record already. ADOPT is refused then: see mergeMappings and updateMapping. Null when none does.
+	Mapping *Mapping `json:"mapping,omitempty"`
+}
+
 // Narrows a list of effects. What is left out does not narrow.
 type EffectFilter struct {
 	// Only what this run wrote.
@@ -392,6 +621,16 @@ type EffectFilter struct {
 	VendorAccountID *string `json:"vendorAccountId,omitempty"`
 	// Only those of which this is known, for instance CONFLICT, which waits for a person.
 	State *EffectState `json:"state,omitempty"`
+}
+
+// A record that a write makes beside its first.
+type EffectRecordInput struct {
+	// The kind of record, for instance account.
+	Entity string `json:"entity"`
+	// Tells several of one kind apart; left out where there is one.
+	Role *string `json:"role,omitempty"`
+	// Its id there.
+	ExternalID string `json:"externalId"`
 }
 
 // Which flow link to switch on.
@@ -456,6 +695,41 @@ type EventOutcome struct {
 	Row    db.EventOutcome `json:"-"`
 }
 
+// How a record came to be known here.
+type Explanation struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// All of it in words.
+	Text string `json:"text"`
+	// The record's place in a mapping.
+	Slot *MappingSlot `json:"slot"`
+	// What people did that led to it, oldest first: of a flow and its link the last before the record was known.
+	Who []*ExplanationAct `json:"who"`
+	Row db.Slot           `json:"-"`
+}
+
+// Something that a person did, which led to a record.
+type ExplanationAct struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// The mutation, for instance enableFlowLink.
+	Field string `json:"field"`
+	// What it was done to, by its id.
+	ObjectID *string `json:"objectId,omitempty"`
+	// Who did it: the token's name at that time, or the subject of a person who signed in to the console.
+	Actor string `json:"actor"`
+	// When.
+	At time.Time `json:"at"`
+}
+
+// What can be read at a place of a document, for an editor that completes what is typed.
+type ExpressionScope struct {
+	// Names, in order, with those of fields: trigger.address.city.
+	Names []*ScopeName `json:"names"`
+	// The functions that every expression has.
+	Functions []*ScopeFunction `json:"functions"`
+}
+
 // A value that a field may have: a record at the vendor.
 type FieldOption struct {
 	// Stable, for client caches.
@@ -484,10 +758,25 @@ type Flow struct {
 	Direction FlowDirection `json:"direction"`
 	// When it was made.
 	CreatedAt time.Time `json:"createdAt"`
-	Row       db.Flow   `json:"-"`
+	// When it was deleted; null while it is there. Only history still leads to one that was.
+	DeletedAt *time.Time `json:"deletedAt,omitempty"`
+	Row       db.Flow    `json:"-"`
 }
 
 func (Flow) IsNode() {}
+
+// A flow's document while it is edited. It is kept whatever is wrong with it, and does nothing before it is published.
+type FlowDraft struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// Grows with each change: updateFlow and publishFlow want the one that was read.
+	Revision int32 `json:"revision"`
+	// The document; see flowSchema.
+	Document json.RawMessage `json:"document"`
+	// When it was last changed.
+	UpdatedAt time.Time `json:"updatedAt"`
+	Row       db.Flow   `json:"-"`
+}
 
 // Narrows a list of flows. What is left out does not narrow.
 type FlowFilter struct {
@@ -508,6 +797,11 @@ type FlowLink struct {
 	Enabled bool `json:"enabled"`
 	// Values for the flow's parameters.
 	Params json.RawMessage `json:"params"`
+	// What an event must satisfy beside the flow's own condition, an expression that reads trigger and params, for instance
+	// trigger.currency == 'eur'. One that does not is FILTERED. Null when any does.
+	Filter *string `json:"filter,omitempty"`
+	// Fields that the history of its runs hides, by name (email) or by path (address.line1). What steps send is not changed.
+	Redact []string `json:"redact"`
 	// When its schedule starts it next, where its trigger has one: of several times that pass while the service is down, the
 	// last one is made up for. Null for other flow links and while it is off.
 	NextRunAt *time.Time `json:"nextRunAt,omitempty"`
@@ -538,6 +832,20 @@ type FlowLinkFilter struct {
 	ConnectionID *string `json:"connectionId,omitempty"`
 }
 
+// A connection of a flow link that changes.
+type FlowLinkMove struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// trigger, or the key of a step.
+	Key string `json:"key"`
+	// Whether both connections open one vendor account: nothing is lost then.
+	SameVendorAccount bool `json:"sameVendorAccount"`
+	// Records that are linked in the old vendor account and not in the new one, so that they will not be found; 0 for the same account.
+	NotFound int32 `json:"notFound"`
+	// What it means, in words.
+	Note string `json:"note"`
+}
+
 // The connection for the trigger, or for one step.
 type FlowLinkSlotInput struct {
 	// trigger, or the key of a step of the flow: `{key: "trigger", connectionId: "con_…"}`. A userError about it has the path
@@ -558,6 +866,45 @@ type FlowLinkStep struct {
 	Row    db.FlowLinkStep `json:"-"`
 }
 
+// What a run would do now, worked out without doing it. Vendors are read, as the run would read them, and nothing is written.
+type FlowPreview struct {
+	// All that is wrong with the document, the connections or the parameters, or odd. With an ERROR there are no steps.
+	Problems []*FlowProblem `json:"problems"`
+	// What the trigger hands to the flow; null when there are problems.
+	Payload json.RawMessage `json:"payload,omitempty"`
+	// What would become of the event; null when there are problems.
+	Outcome *PreviewOutcome `json:"outcome,omitempty"`
+	// Why; empty when there is nothing to say.
+	Reason string `json:"reason"`
+	// What would become of each step, in order.
+	Steps []*PreviewStep `json:"steps"`
+}
+
+// One thing that is wrong with a flow's document, or odd about it.
+type FlowProblem struct {
+	// Where in the document: ["steps", "0", "input", "name"].
+	Path []string `json:"path"`
+	// Whether it keeps the flow from being published.
+	Severity ProblemSeverity `json:"severity"`
+	// What kind of thing: REQUIRED, INVALID, UNKNOWN_FIELD, NOT_FOUND, SYNTAX, UNKNOWN_NAME, TYPE_MISMATCH, STEP_ORDER,
+	// NO_TOGAI_STEP, LOOP, LINKS_LEFT_OUT, and of a preview's connections those of user errors. More may come.
+	Code string `json:"code"`
+	// A plain sentence that says what to do.
+	Message string `json:"message"`
+	// The expression that is at fault; null when it is the document itself.
+	Expression *string `json:"expression,omitempty"`
+	// The line in the text that holds the expression, from 1.
+	Line *int32 `json:"line,omitempty"`
+	// The column in that line, from 1, in characters.
+	Column *int32 `json:"column,omitempty"`
+	// What would fit, where that can be said.
+	Expected *string `json:"expected,omitempty"`
+	// What is there, where that can be said.
+	Found *string `json:"found,omitempty"`
+	// A name that was perhaps meant.
+	Suggestion *string `json:"suggestion,omitempty"`
+}
+
 // One action of a flow.
 type FlowStep struct {
 	// Stable, for client caches.
@@ -570,11 +917,24 @@ type FlowStep struct {
 	Input json.RawMessage `json:"input"`
 	// Condition under which it is done, an expression; null when always.
 	Condition *string `json:"condition,omitempty"`
+	// What becomes of later steps while it waits, and when it has failed.
+	OnError StepOnError `json:"onError"`
 	// The record it is about, to which what it makes is linked; null when that is the trigger's.
 	Record *StepRecord `json:"record,omitempty"`
 	// Key of the step before that lists the records for each of which this one is done; expressions read the record as item. Null
 	// for a step that is done once.
 	ForEach *string `json:"forEach,omitempty"`
+}
+
+// One published document of a flow. It never changes.
+type FlowVersion struct {
+	// Opaque id.
+	ID string `json:"id"`
+	// Its number, from 1.
+	Number int32 `json:"number"`
+	// When it was published.
+	CreatedAt time.Time      `json:"createdAt"`
+	Row       db.FlowVersion `json:"-"`
 }
 
 // One value of a drop-down.
@@ -626,12 +986,38 @@ type Mapping struct {
 
 func (Mapping) IsNode() {}
 
+// What a change of mappings by hand touches.
+type MappingChange struct {
+	// Ids that are added, replaced, moved or removed.
+	Slots int32 `json:"slots"`
+	// Runs about the mapping that changes; of a merger, about the one that goes.
+	Runs int32 `json:"runs"`
+	// Those of them that have not ended.
+	OpenRuns int32 `json:"openRuns"`
+	// Writes about that mapping.
+	Effects int32 `json:"effects"`
+	// Mappings that hang below it.
+	Children int32 `json:"children"`
+	// What to know about it, in words.
+	Notes []string `json:"notes"`
+}
+
 // Narrows a list of mappings. What is left out does not narrow.
 type MappingFilter struct {
 	// Only mappings of this kind of record, for instance customer.
 	Entity *string `json:"entity,omitempty"`
 	// Only mappings of records that hang below this one.
 	ParentID *string `json:"parentId,omitempty"`
+}
+
+// A place in a mapping.
+type MappingPlaceInput struct {
+	// Where the record is.
+	VendorAccountID string `json:"vendorAccountId"`
+	// The kind of record there, for instance customer.
+	Entity string `json:"entity"`
+	// Its role; left out for most.
+	Role *string `json:"role,omitempty"`
 }
 
 // A record's id in one vendor account.
@@ -651,6 +1037,41 @@ type MappingSlot struct {
 	// When the id became known.
 	FilledAt *time.Time `json:"filledAt,omitempty"`
 	Row      db.Slot    `json:"-"`
+}
+
+// A record to be put into a mapping.
+type MappingSlotInput struct {
+	// Where the record is.
+	VendorAccountID string `json:"vendorAccountId"`
+	// The kind of record there, for instance customer.
+	Entity string `json:"entity"`
+	// Tells several records of one kind apart, for instance by a price's key; left out for most.
+	Role *string `json:"role,omitempty"`
+	// The record's id there, for instance cus_9s6XKzkNRiz8i3. It is not looked up at the vendor.
+	ExternalID string `json:"externalId"`
+}
+
+// Which two mappings are one.
+type MergeMappingsInput struct {
+	// The mapping that stays.
+	ID string `json:"id"`
+	// The one whose records come to it, and which goes.
+	OtherID string `json:"otherId"`
+	// Only tell what it would touch: nothing is done, and nothing is kept of the call.
+	DryRun *bool `json:"dryRun,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type MergeMappingsPayload struct {
+	// The mapping that stays, as it is now.
+	Mapping *Mapping `json:"mapping,omitempty"`
+	// What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one.
+	Change *MappingChange `json:"change,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // A company that uses Tieline. Organizations never see each other.
@@ -705,6 +1126,107 @@ type Permission struct {
 	Help *string `json:"help,omitempty"`
 }
 
+// What to preview: a flow or a document, and for what.
+type PreviewFlowInput struct {
+	// The flow: its draft, or its newest version where it has no draft.
+	FlowID *string `json:"flowId,omitempty"`
+	// A version of the flow, by its number, in place of the draft.
+	Version *int32 `json:"version,omitempty"`
+	// A document, in place of a flow's. It need not be saved.
+	Draft json.RawMessage `json:"draft,omitempty"`
+	// One connection for the trigger and one for each step, as in createFlowLink.
+	Connections []*FlowLinkSlotInput `json:"connections"`
+	// Values for the flow's parameters.
+	Params json.RawMessage `json:"params,omitempty"`
+	// What the trigger hands over; see schema of the trigger. Without it and eventId the trigger's sample is taken.
+	Payload json.RawMessage `json:"payload,omitempty"`
+	// A stored event of the trigger's connection.
+	EventID *string `json:"eventId,omitempty"`
+}
+
+// A call that a preview made. It changes nothing.
+type PreviewRead struct {
+	// HTTP method.
+	Method string `json:"method"`
+	// Path at the vendor, without its query.
+	Path string `json:"path"`
+	// HTTP status of the answer; 0 when there was none.
+	Status int32 `json:"status"`
+}
+
+// A request as it would be sent. Its Authorization, and the idempotency key that a run gives it, are left out.
+type PreviewRequest struct {
+	// HTTP method.
+	Method string `json:"method"`
+	// Path with its query, below the vendor's root.
+	Path string `json:"path"`
+	// The body: JSON, or by name where the vendor takes a form.
+	Body json.RawMessage `json:"body,omitempty"`
+}
+
+// What would become of a step.
+type PreviewStep struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// Key of the step in the flow.
+	Key string `json:"key"`
+	// What the step does.
+	Action *Action `json:"action,omitempty"`
+	// What would become of it.
+	Outcome PreviewStepOutcome `json:"outcome"`
+	// Why; empty when there is nothing to say.
+	Reason string `json:"reason"`
+	// The input it would have; null when it is not known or not needed.
+	Input json.RawMessage `json:"input,omitempty"`
+	// The values of the input that only the run will know, by path: address.city. They show as {{ expression }}.
+	UnknownInput []string `json:"unknownInput"`
+	// What later steps would read of it, as far as it is known.
+	Output json.RawMessage `json:"output,omitempty"`
+	// What of the output only the run will know, by path. All of it, where output is null.
+	UnknownOutput []string `json:"unknownOutput"`
+	// The calls that were made to find out.
+	Reads []*PreviewRead `json:"reads"`
+	// The writes it would make, or need not make as they have been made.
+	Writes []*PreviewWrite `json:"writes"`
+}
+
+// A write that a step would make, or need not make.
+type PreviewWrite struct {
+	// What a second one would do.
+	Kind EffectKind `json:"kind"`
+	// The kind of record it is about.
+	Entity string `json:"entity"`
+	// Whether it would be sent.
+	Sends bool `json:"sends"`
+	// Id of the record that is there already, or that would be made under an id which Tieline chooses; null when the vendor chooses it.
+	ExternalID *string `json:"externalId,omitempty"`
+	// Why it would not be sent; empty when it would.
+	Reason string `json:"reason"`
+	// The request as it would be sent, without secrets; null when it would not be.
+	Request *PreviewRequest `json:"request,omitempty"`
+}
+
+// What to publish: the draft by its revision, or an old version by its number.
+type PublishFlowInput struct {
+	// Which flow.
+	ID string `json:"id"`
+	// The revision of the draft as it was read.
+	Revision *int32 `json:"revision,omitempty"`
+	// The number of an old version, to be the newest again.
+	Version *int32 `json:"version,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type PublishFlowPayload struct {
+	// The flow as it is now.
+	Flow *Flow `json:"flow,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
 // Which event to let go.
 type ReleaseEventInput struct {
 	// Which event.
@@ -722,10 +1244,112 @@ type ReleaseEventPayload struct {
 	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
+// Runs that are made again, many at a time, in the background.
+type Replay struct {
+	// Opaque id.
+	ID string `json:"id"`
+	// How many runs matched when it was asked for.
+	Matched int32 `json:"matched"`
+	// How many runs it has made so far. They go on by themselves, after what people wait for.
+	Made int32 `json:"made"`
+	// What was left out so far, and why.
+	Skipped []*ReplaySkip `json:"skipped"`
+	// When it was asked for.
+	CreatedAt time.Time `json:"createdAt"`
+	// When all were dealt with (`matched` is then `made` and all that was skipped), or when it was cancelled. Null while it is at work.
+	FinishedAt *time.Time `json:"finishedAt,omitempty"`
+	// Whether it was cancelled before all were dealt with.
+	Cancelled bool `json:"cancelled"`
+}
+
+func (Replay) IsNode() {}
+
+// Which runs to replay: those that SUCCEEDED, FAILED or were CANCELLED and meet all that is given. Of a change that was replayed
+// before, its newest run counts. At least one of these is needed.
+type ReplayFilter struct {
+	// These runs alone, 1 to 100.
+	RunIds []string `json:"runIds,omitempty"`
+	// Only runs of this flow.
+	FlowID *string `json:"flowId,omitempty"`
+	// Only runs of this flow link.
+	FlowLinkID *string `json:"flowLinkId,omitempty"`
+	// Only runs whose event came through this connection.
+	ConnectionID *string `json:"connectionId,omitempty"`
+	// Only runs that this event started.
+	EventID *string `json:"eventId,omitempty"`
+	// Only runs about this mapping's record.
+	MappingID *string `json:"mappingId,omitempty"`
+	// Only runs in this state: SUCCEEDED, FAILED or CANCELLED.
+	State *RunState `json:"state,omitempty"`
+	// Only runs made at this time or later.
+	Since *time.Time `json:"since,omitempty"`
+	// Only runs made before this time.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// Which runs to replay.
+type ReplayRunsInput struct {
+	// Which runs.
+	Filter *ReplayFilter `json:"filter"`
+	// Only count them: nothing is done, and nothing is kept of the call.
+	DryRun *bool `json:"dryRun,omitempty"`
+	// The number that was counted before. When another number matches by now, it answers WRONG_STATE and does nothing.
+	Expected *int32 `json:"expected,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type ReplayRunsPayload struct {
+	// How many runs match; null when that could not be counted, and when the call repeats an earlier one.
+	Matched *int32 `json:"matched,omitempty"`
+	// The replay that has begun; null when none has.
+	Replay *Replay `json:"replay,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
+// Runs that a replay left out for one reason.
+type ReplaySkip struct {
+	// Stable, for client caches.
+	ID string `json:"id"`
+	// Why, in words.
+	Reason string `json:"reason"`
+	// How many.
+	Count int32 `json:"count"`
+}
+
+// A decision about a write.
+type ResolveEffectInput struct {
+	// Which effect.
+	ID string `json:"id"`
+	// What to do.
+	Resolution EffectResolution `json:"resolution"`
+	// With ADOPT the record that was meant, by its id there; left out, the one of the id which was to be made. It is looked at, where
+	// the app has a call for that, and answers NOT_FOUND when it is not there, TAKEN when it is linked as another record.
+	ExternalID *string `json:"externalId,omitempty"`
+	// With ADOPT, where the same write makes several records: the others. Left out, those of the ids which were to be made.
+	With []*EffectRecordInput `json:"with,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type ResolveEffectPayload struct {
+	// The effect as it is now; null when it was not resolved.
+	Effect *Effect `json:"effect,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
 // Which run to retry.
 type RetryRunInput struct {
 	// Which run.
 	ID string `json:"id"`
+	// Where to go on.
+	From *RetryFrom `json:"from,omitempty"`
 	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
 	// the same object; with another input it is refused. A refused call leaves the key free.
 	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
@@ -783,6 +1407,8 @@ type Run struct {
 	Progress *RunProgress `json:"progress,omitempty"`
 	// How many of many records failed, although the run as such succeeded: see items. retryRun takes them up again.
 	FailedItems int32 `json:"failedItems"`
+	// 0 for the first run of a change at its flow link, and one more each time that replayRuns made it again.
+	Replay int32 `json:"replay"`
 	// Counts the changes of the run. A feed message with a version you have already can be dropped.
 	Version int32 `json:"version"`
 	// A position of the feed, from the same moment as the run: follow on with runUpdated(id, after). Given by the field run,
@@ -896,10 +1522,13 @@ type RunStep struct {
 	WaitingUntil *time.Time `json:"waitingUntil,omitempty"`
 	// Why it was adopted, skipped, or waits for another, in words; null where nothing needs saying.
 	Reason *string `json:"reason,omitempty"`
-	// Its input with all expressions filled in; null until it began.
+	// Its input with all expressions filled in; null until it began. Here and in output secrets and the fields that the flow link's
+	// `redact` names are "(secret)", and long texts and lists are cut and marked with "(cut, …)": see redacted.
 	Input json.RawMessage `json:"input,omitempty"`
 	// What it answered with, for later steps to read; null until it succeeded.
 	Output json.RawMessage `json:"output,omitempty"`
+	// Whether something in input or output is hidden or cut. Later steps read all of it.
+	Redacted bool `json:"redacted"`
 	// Why it failed, or why it waits to be tried again; null when all is well.
 	Error *StepError `json:"error,omitempty"`
 	// When it began.
@@ -933,11 +1562,60 @@ type RunUpdateFilter struct {
 	Origin *EventSource `json:"origin,omitempty"`
 }
 
-// How an id came to be known. All are null for one that a person entered.
+// A function for expressions.
+type ScopeFunction struct {
+	// Its name.
+	Name string `json:"name"`
+	// How it is written: coalesce(a, b, …).
+	Signature string `json:"signature"`
+	// What it answers.
+	Description string `json:"description"`
+}
+
+// Something that an expression can read.
+type ScopeName struct {
+	// As it is written.
+	Name string `json:"name"`
+	// What it is: text, decimal (an amount), number, whole number, true or false, object, list of …, map of …, anything.
+	Type string `json:"type"`
+	// What it means; empty when nobody says.
+	Description string `json:"description"`
+	// Whether it may be missing: write coalesce(…), has(…) or .? then.
+	Optional bool `json:"optional"`
+}
+
+// How an id came to be known. For one that a person entered, all but enteredBy are null.
 type SlotProvenance struct {
 	// Stable, for client caches.
-	ID  string  `json:"id"`
-	Row db.Slot `json:"-"`
+	ID string `json:"id"`
+	// Who entered it by hand: the token's name at that time, or the subject of a person who signed in to the console; else null.
+	EnteredBy *string `json:"enteredBy,omitempty"`
+	Row       db.Slot `json:"-"`
+}
+
+// Which records are to have a mapping of their own.
+type SplitMappingInput struct {
+	// The mapping that they are in.
+	ID string `json:"id"`
+	// Their places in it. At least one record stays.
+	Slots []*MappingPlaceInput `json:"slots"`
+	// A name for the new mapping; left out, it is the first record's.
+	Name *string `json:"name,omitempty"`
+	// Only tell what it would touch: nothing is done, and nothing is kept of the call.
+	DryRun *bool `json:"dryRun,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type SplitMappingPayload struct {
+	// The new mapping; null when there is none.
+	Mapping *Mapping `json:"mapping,omitempty"`
+	// What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one.
+	Change *MappingChange `json:"change,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
 // Why a step failed.
@@ -1047,6 +1725,93 @@ type UpdateConnectionPayload struct {
 	UserErrors []*flow.Problem `json:"userErrors"`
 }
 
+// What to replace a draft with: document or text.
+type UpdateFlowInput struct {
+	// Which flow.
+	ID string `json:"id"`
+	// The revision of the draft as it was read.
+	Revision int32 `json:"revision"`
+	// The document, whole.
+	Document json.RawMessage `json:"document,omitempty"`
+	// The document as a file, JSON or YAML.
+	Text *string `json:"text,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What to change in a flow link.
+type UpdateFlowLinkInput struct {
+	// Which flow link.
+	ID string `json:"id"`
+	// A new name.
+	Name *string `json:"name,omitempty"`
+	// The connections that change: for the trigger, for steps. The others stay.
+	Connections []*FlowLinkSlotInput `json:"connections,omitempty"`
+	// All values for the flow's parameters, in the place of those before. Those left out have their defaults.
+	Params json.RawMessage `json:"params,omitempty"`
+	// A new filter; null takes it away.
+	Filter graphql.Omittable[*string] `json:"filter,omitempty"`
+	// The version of the flow to stay with, for instance the one before, to go back to it; null follows the newest. Steps that it has
+	// and the link had not need connections.
+	Version graphql.Omittable[*int32] `json:"version,omitempty"`
+	// All fields that the history of runs made from now on is to hide, in the place of those before.
+	Redact []string `json:"redact,omitempty"`
+	// Only tell what it would mean: nothing is done, and nothing is kept of the call.
+	DryRun *bool `json:"dryRun,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type UpdateFlowLinkPayload struct {
+	// The flow link as it is now.
+	FlowLink *FlowLink `json:"flowLink,omitempty"`
+	// Which of its connections change, and what that means; null when it was refused, and when the call repeats an earlier one.
+	Moves []*FlowLinkMove `json:"moves,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
+// What came of it.
+type UpdateFlowPayload struct {
+	// The flow as it is now.
+	Flow *Flow `json:"flow,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
+// What to change in a mapping.
+type UpdateMappingInput struct {
+	// Which mapping.
+	ID string `json:"id"`
+	// A new name.
+	Name *string `json:"name,omitempty"`
+	// The mapping it is to hang below; null takes it from where it hangs.
+	ParentID graphql.Omittable[*string] `json:"parentId,omitempty"`
+	// Records to put into places of the mapping: into a new one, or in the place of the one that is there.
+	Set []*MappingSlotInput `json:"set,omitempty"`
+	// Places whose records are taken out. At least one record stays.
+	Remove []*MappingPlaceInput `json:"remove,omitempty"`
+	// Only tell what it would touch: nothing is done, and nothing is kept of the call. The notes name records that their apps were
+	// asked for and do not have.
+	DryRun *bool `json:"dryRun,omitempty"`
+	// Names this intention, best a UUID, 1 to 255 characters. For a day a repeat of the call with it does nothing more and answers
+	// the same object; with another input it is refused. A refused call leaves the key free.
+	IdempotencyKey *string `json:"idempotencyKey,omitempty"`
+}
+
+// What came of it.
+type UpdateMappingPayload struct {
+	// The mapping as it is now.
+	Mapping *Mapping `json:"mapping,omitempty"`
+	// What it touches, or would with dryRun; null when it was refused, and when the call repeats an earlier one.
+	Change *MappingChange `json:"change,omitempty"`
+	// What stood in the way; empty when all went well.
+	UserErrors []*flow.Problem `json:"userErrors"`
+}
+
 // What a connection opens: one account at a vendor, in one mode. Two keys of one Stripe account are two connections and
 // one vendor account, so they share mappings, effects and the budget of calls.
 type VendorAccount struct {
@@ -1092,6 +1857,79 @@ type Webhook struct {
 	Error *string `json:"error,omitempty"`
 	// When the vendor last called it with a valid signature, up to a minute behind.
 	ReceivedAt *time.Time `json:"receivedAt,omitempty"`
+}
+
+// What kind of thing waits for a person.
+type AttentionKind string
+
+const (
+	// It cannot be told what became of a write. effectConflict shows both sides, resolveEffect ends it.
+	AttentionKindConflict AttentionKind = "CONFLICT"
+	// A run waits for somebody (PERSON), for another reason than a write in CONFLICT.
+	AttentionKindWaitingRun AttentionKind = "WAITING_RUN"
+	// A connection does not work any more (NEEDS_REAUTH, ERROR).
+	AttentionKindConnection AttentionKind = "CONNECTION"
+	// Flow links listen to a connection that has no webhook: what happens there is found by asking, and so later.
+	AttentionKindWebhook AttentionKind = "WEBHOOK"
+	// Flow links that are on hold an event.
+	AttentionKindHeldEvent AttentionKind = "HELD_EVENT"
+	// A record of an import looks like one that is there, by e-mail alone.
+	AttentionKindPossibleDuplicate AttentionKind = "POSSIBLE_DUPLICATE"
+	// The runs of a flow link that is on fail, one after another.
+	AttentionKindFailingLink AttentionKind = "FAILING_LINK"
+)
+
+var AllAttentionKind = []AttentionKind{
+	AttentionKindConflict,
+	AttentionKindWaitingRun,
+	AttentionKindConnection,
+	AttentionKindWebhook,
+	AttentionKindHeldEvent,
+	AttentionKindPossibleDuplicate,
+	AttentionKindFailingLink,
+}
+
+func (e AttentionKind) IsValid() bool {
+	switch e {
+	case AttentionKindConflict, AttentionKindWaitingRun, AttentionKindConnection, AttentionKindWebhook, AttentionKindHeldEvent, AttentionKindPossibleDuplicate, AttentionKindFailingLink:
+		return true
+	}
+	return false
+}
+
+func (e AttentionKind) String() string {
+	return string(e)
+}
+
+func (e *AttentionKind) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = AttentionKind(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid AttentionKind", str)
+	}
+	return nil
+}
+
+func (e AttentionKind) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *AttentionKind) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e AttentionKind) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
 }
 
 // What came of a mutation.
@@ -1157,7 +1995,8 @@ const (
 	ConnectionStatePending ConnectionState = "PENDING"
 	// Works.
 	ConnectionStateActive ConnectionState = "ACTIVE"
-	// The vendor no longer accepts the credentials. Runs that need it wait, and go on once updateConnection repaired it.
+	// The vendor no longer accepts the credentials. Runs that need it wait, and go on in their order once updateConnection or
+	// authorizeConnection repaired it.
 	ConnectionStateNeedsReauth ConnectionState = "NEEDS_REAUTH"
 	// Something else is wrong with it; stateReason says what.
 	ConnectionStateError ConnectionState = "ERROR"
@@ -1272,6 +2111,67 @@ func (e *EffectKind) UnmarshalJSON(b []byte) error {
 }
 
 func (e EffectKind) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// What a person decides about a write of which it cannot be told what became.
+type EffectResolution string
+
+const (
+	// The record that is there is the one that was meant: it is linked, and the run goes on with it.
+	EffectResolutionAdopt EffectResolution = "ADOPT"
+	// It did not happen, and shall: it is sent once more, with another idempotency key. If it had happened after all, it happens twice.
+	EffectResolutionSendAgain EffectResolution = "SEND_AGAIN"
+	// It shall not be. Its step fails; what was written before stays. What it may have left at the vendor is left there.
+	EffectResolutionGiveUp EffectResolution = "GIVE_UP"
+)
+
+var AllEffectResolution = []EffectResolution{
+	EffectResolutionAdopt,
+	EffectResolutionSendAgain,
+	EffectResolutionGiveUp,
+}
+
+func (e EffectResolution) IsValid() bool {
+	switch e {
+	case EffectResolutionAdopt, EffectResolutionSendAgain, EffectResolutionGiveUp:
+		return true
+	}
+	return false
+}
+
+func (e EffectResolution) String() string {
+	return string(e)
+}
+
+func (e *EffectResolution) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = EffectResolution(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid EffectResolution", str)
+	}
+	return nil
+}
+
+func (e EffectResolution) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *EffectResolution) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e EffectResolution) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil
@@ -1744,6 +2644,64 @@ func (e FlowDirection) MarshalJSON() ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// How a flow's document is written down.
+type FlowFormat string
+
+const (
+	// As JSON.
+	FlowFormatJSON FlowFormat = "JSON"
+	// As YAML.
+	FlowFormatYaml FlowFormat = "YAML"
+)
+
+var AllFlowFormat = []FlowFormat{
+	FlowFormatJSON,
+	FlowFormatYaml,
+}
+
+func (e FlowFormat) IsValid() bool {
+	switch e {
+	case FlowFormatJSON, FlowFormatYaml:
+		return true
+	}
+	return false
+}
+
+func (e FlowFormat) String() string {
+	return string(e)
+}
+
+func (e *FlowFormat) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = FlowFormat(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid FlowFormat", str)
+	}
+	return nil
+}
+
+func (e FlowFormat) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *FlowFormat) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e FlowFormat) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
 // Where a flow comes from.
 type FlowKind string
 
@@ -1921,6 +2879,263 @@ func (e PermissionState) MarshalJSON() ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// What would become of an event.
+type PreviewOutcome string
+
+const (
+	// A run would go through the steps.
+	PreviewOutcomeRun PreviewOutcome = "RUN"
+	// The flow's condition does not hold for it, so no run would begin.
+	PreviewOutcomeFiltered PreviewOutcome = "FILTERED"
+	// The flow's condition cannot be worked out, so the event would be held for a person.
+	PreviewOutcomeHeld PreviewOutcome = "HELD"
+	// It is an echo of a change that Tieline made, of which nothing is left to be brought anywhere.
+	PreviewOutcomeSuppressed PreviewOutcome = "SUPPRESSED"
+)
+
+var AllPreviewOutcome = []PreviewOutcome{
+	PreviewOutcomeRun,
+	PreviewOutcomeFiltered,
+	PreviewOutcomeHeld,
+	PreviewOutcomeSuppressed,
+}
+
+func (e PreviewOutcome) IsValid() bool {
+	switch e {
+	case PreviewOutcomeRun, PreviewOutcomeFiltered, PreviewOutcomeHeld, PreviewOutcomeSuppressed:
+		return true
+	}
+	return false
+}
+
+func (e PreviewOutcome) String() string {
+	return string(e)
+}
+
+func (e *PreviewOutcome) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = PreviewOutcome(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid PreviewOutcome", str)
+	}
+	return nil
+}
+
+func (e PreviewOutcome) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *PreviewOutcome) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e PreviewOutcome) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// What would become of a step.
+type PreviewStepOutcome string
+
+const (
+	// It would write at the vendor; see writes.
+	PreviewStepOutcomeWrites PreviewStepOutcome = "WRITES"
+	// It would only read.
+	PreviewStepOutcomeReads PreviewStepOutcome = "READS"
+	// What it would make is there already, or the change came from there.
+	PreviewStepOutcomeAdopted PreviewStepOutcome = "ADOPTED"
+	// Its condition does not hold.
+	PreviewStepOutcomeSkipped PreviewStepOutcome = "SKIPPED"
+	// It would fail.
+	PreviewStepOutcomeFails PreviewStepOutcome = "FAILS"
+	// It would wait for another run.
+	PreviewStepOutcomeWaits PreviewStepOutcome = "WAITS"
+	// What becomes of it depends on what only the run will know. Input and writes show what can be told.
+	PreviewStepOutcomeUnknown PreviewStepOutcome = "UNKNOWN"
+	// It would not be begun, as one before it would fail.
+	PreviewStepOutcomeNotBegun PreviewStepOutcome = "NOT_BEGUN"
+)
+
+var AllPreviewStepOutcome = []PreviewStepOutcome{
+	PreviewStepOutcomeWrites,
+	PreviewStepOutcomeReads,
+	PreviewStepOutcomeAdopted,
+	PreviewStepOutcomeSkipped,
+	PreviewStepOutcomeFails,
+	PreviewStepOutcomeWaits,
+	PreviewStepOutcomeUnknown,
+	PreviewStepOutcomeNotBegun,
+}
+
+func (e PreviewStepOutcome) IsValid() bool {
+	switch e {
+	case PreviewStepOutcomeWrites, PreviewStepOutcomeReads, PreviewStepOutcomeAdopted, PreviewStepOutcomeSkipped, PreviewStepOutcomeFails, PreviewStepOutcomeWaits, PreviewStepOutcomeUnknown, PreviewStepOutcomeNotBegun:
+		return true
+	}
+	return false
+}
+
+func (e PreviewStepOutcome) String() string {
+	return string(e)
+}
+
+func (e *PreviewStepOutcome) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = PreviewStepOutcome(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid PreviewStepOutcome", str)
+	}
+	return nil
+}
+
+func (e PreviewStepOutcome) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *PreviewStepOutcome) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e PreviewStepOutcome) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// How bad a problem is.
+type ProblemSeverity string
+
+const (
+	// The flow cannot be published.
+	ProblemSeverityError ProblemSeverity = "ERROR"
+	// It can be, and will perhaps not do what was meant.
+	ProblemSeverityWarning ProblemSeverity = "WARNING"
+)
+
+var AllProblemSeverity = []ProblemSeverity{
+	ProblemSeverityError,
+	ProblemSeverityWarning,
+}
+
+func (e ProblemSeverity) IsValid() bool {
+	switch e {
+	case ProblemSeverityError, ProblemSeverityWarning:
+		return true
+	}
+	return false
+}
+
+func (e ProblemSeverity) String() string {
+	return string(e)
+}
+
+func (e *ProblemSeverity) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = ProblemSeverity(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid ProblemSeverity", str)
+	}
+	return nil
+}
+
+func (e ProblemSeverity) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *ProblemSeverity) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e ProblemSeverity) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// Where a run that is retried goes on.
+type RetryFrom string
+
+const (
+	// At the step it stopped at. What earlier steps answered stays as it was.
+	RetryFromFailedStep RetryFrom = "FAILED_STEP"
+	// At its first step: conditions are worked out anew and what is read is read anew. What was written is not written again: those
+	// steps answer as they did. Not for a run over many records.
+	RetryFromStart RetryFrom = "START"
+)
+
+var AllRetryFrom = []RetryFrom{
+	RetryFromFailedStep,
+	RetryFromStart,
+}
+
+func (e RetryFrom) IsValid() bool {
+	switch e {
+	case RetryFromFailedStep, RetryFromStart:
+		return true
+	}
+	return false
+}
+
+func (e RetryFrom) String() string {
+	return string(e)
+}
+
+func (e *RetryFrom) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = RetryFrom(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid RetryFrom", str)
+	}
+	return nil
+}
+
+func (e RetryFrom) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *RetryFrom) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e RetryFrom) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
 // What became of a record of a run over many.
 type RunItemState string
 
@@ -2053,6 +3268,64 @@ func (e *RunState) UnmarshalJSON(b []byte) error {
 }
 
 func (e RunState) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// What becomes of the steps after one that waits or has failed.
+type StepOnError string
+
+const (
+	// They are not begun.
+	StepOnErrorStop StepOnError = "STOP"
+	// Those go on that read nothing of it. The run is FAILED in the end if the step is.
+	StepOnErrorContinue StepOnError = "CONTINUE"
+)
+
+var AllStepOnError = []StepOnError{
+	StepOnErrorStop,
+	StepOnErrorContinue,
+}
+
+func (e StepOnError) IsValid() bool {
+	switch e {
+	case StepOnErrorStop, StepOnErrorContinue:
+		return true
+	}
+	return false
+}
+
+func (e StepOnError) String() string {
+	return string(e)
+}
+
+func (e *StepOnError) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = StepOnError(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid StepOnError", str)
+	}
+	return nil
+}
+
+func (e StepOnError) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *StepOnError) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e StepOnError) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil

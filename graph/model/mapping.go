@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"tieline/db"
+	"tieline/jobs/flow"
 )
 
 // NewMapping shows a mapping.
@@ -21,6 +22,13 @@ func NewSlot(s db.Slot) (*MappingSlot, error) {
 	shown, err := json.Marshal(attributes)
 	return &MappingSlot{
 		ID: part("slt", of...), Entity: s.Entity, Role: s.Role, ExternalID: text(s.ExternalID), Attributes: shown,
-		Provenance: &SlotProvenance{ID: part("prv", of...), Row: s}, FilledAt: moment(s.FilledAt), Row: s,
+		Provenance: &SlotProvenance{ID: part("prv", of...), EnteredBy: text(s.EnteredBy), Row: s}, FilledAt: moment(s.FilledAt), Row: s,
 	}, err
+}
+
+// NewMappingChange shows what a change of mappings by hand touches.
+func NewMappingChange(x flow.Relinked) *MappingChange {
+	return &MappingChange{
+		Slots: whole(x.Slots), Runs: whole(x.Runs), OpenRuns: whole(x.OpenRuns), Effects: whole(x.Effects), Children: whole(x.Children), Notes: append([]string{}, x.Notes...),
+	}
 }

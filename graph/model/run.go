@@ -13,7 +13,7 @@ import (
 func NewRun(r db.Run) (*Run, error) {
 	out := &Run{
 		ID: RunID.Of(r.ID), Origin: EventSource(r.Source), Record: r.RecordID, Entity: r.Entity, RecordName: text(r.RecordName),
-		State: RunState(r.State), WaitingReason: named[WaitingReason](r.WaitingReason), FailedItems: whole(r.FailedItems), Version: whole(r.Version),
+		State: RunState(r.State), WaitingReason: named[WaitingReason](r.WaitingReason), FailedItems: whole(r.FailedItems), Replay: whole(r.Replay), Version: whole(r.Version),
 		CreatedAt: r.CreatedAt, StartedAt: moment(r.StartedAt), FinishedAt: moment(r.EndedAt), Row: r,
 	}
 	if r.State == flow.Waiting {
@@ -55,7 +55,7 @@ func NewRunItem(x db.RunItem) *RunItem {
 func (a *Apps) Step(s db.Step) *RunStep {
 	out := &RunStep{
 		ID: part("stp", s.RunID.String(), s.Key), Key: s.Key, Action: a.Action(s.App, s.Action), State: StepState(s.State),
-		WaitingReason: named[WaitingReason](s.WaitingReason), Reason: text(s.Reason), Input: s.Input, Output: s.Output,
+		WaitingReason: named[WaitingReason](s.WaitingReason), Reason: text(s.Reason), Input: s.Input, Output: s.Output, Redacted: s.Redacted,
 		StartedAt: moment(s.StartedAt), FinishedAt: moment(s.EndedAt), Row: s,
 	}
 	if s.State == flow.Waiting {
@@ -87,6 +87,18 @@ func NewEffect(e db.Effect) *Effect {
 	}
 }
 
+// NewEffectConflict shows both sides of a write that waits for a person, but for where the other is linked and seen.
+func NewEffectConflict(c flow.Conflict) *EffectConflict {
+	reason := c.Effect.Error
+	if reason == "" {
+		reason = "It is not known whether it happened."
+	}
+	return &EffectConflict{
+		ID: part("cfl", c.Effect.ID.String()), Effect: NewEffect(c.Effect), Reason: reason, Request: c.Request, Entity: c.Effect.Entity,
+		ExternalID: text(c.ExternalID), RecordName: text(c.Name), Record: c.Record, Missing: text(c.Missing),
+	}
+}
+
 // NewAttempt shows a call.
 func NewAttempt(a db.Attempt) *Attempt {
 	said := a.Error
@@ -98,6 +110,6 @@ func NewAttempt(a db.Attempt) *Attempt {
 	}
 	return &Attempt{
 		ID: AttemptID.Of(a.ID), At: a.At, ErrorKind: named[ErrorKind](a.ErrorKind), Message: &said, VendorRequestID: text(a.RequestID),
-		DurationMs: whole((time.Duration(a.TookUS) * time.Microsecond).Milliseconds()),
+		DurationMs: whole((time.Duration(a.TookUS) * time.Microsecond).Milliseconds()), Row: a,
 	}
 }

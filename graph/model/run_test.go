@@ -10,7 +10,7 @@ import (
 
 func TestWhyAStepWaits(t *testing.T) {
 	t.Parallel()
-	apps := NewApps(&connectors.Registry{})
+	apps := NewApps(&connectors.Registry{}, "")
 	for name, c := range map[string]struct {
 		row    db.Step
 		reason string
