@@ -58,6 +58,7 @@ func TestRotateKeys(t *testing.T) {
 	t.Parallel()
 	const each, rounds = 15, 6
 	w := newWorld(t)
+	w.within(hurried)
 	newer := seal.Generate()
 	w.link("stripe.customers_in", nil)
 	w.togai.Fault(sim.Fault{Method: "POST", Path: "/customers", Point: sim.Before, Count: -1})

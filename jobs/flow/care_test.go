@@ -198,6 +198,7 @@ func TestPastedSecrets(t *testing.T) {
 func TestSecretIsRotated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.within(hurried)
 	var both []map[string]any
 	w.stripe.OnRequest(func(stage, method, path string) {
 		if stage == "committed" && method == "POST" && path == "/v1/webhook_endpoints" {
@@ -241,6 +242,7 @@ func TestRegisteringIsCut(t *testing.T) {
 	t.Parallel()
 	for _, point := range []sim.Point{sim.Cut, sim.CutBefore, sim.AfterCommit} {
 		w := newWorld(t)
+		w.within(hurried)
 		cut := func(name string) db.Connection {
 			w.stripe.Fault(sim.Fault{Method: "POST", Path: "/v1/webhook_endpoints", Point: point})
 			c := w.connect("stripe", name, map[string]string{"api_key": w.stripe.Key()})
@@ -464,6 +466,7 @@ func TestReadingWaitsForTheBudget(t *testing.T) {
 func TestSecretGivenAfterACut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.within(hurried)
 	w.stripe.Fault(sim.Fault{Method: "POST", Path: "/v1/webhook_endpoints", Point: sim.Cut})
 	c := w.connect("stripe", "Cut", map[string]string{"api_key": w.stripe.Key()})
 	secret := "whsec_of_my_own"

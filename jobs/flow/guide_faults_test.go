@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"tieline/connectors/sim"
 	"tieline/connectors/stripe/stripesim"
@@ -169,7 +168,6 @@ func TestPaidBeforeAnswered(t *testing.T) {
 	w.hears()
 	w.link("stripe.invoices_out", nil)
 	w.link("stripe.invoice_paid_in", nil)
-	w.engine.Apps = withTimeout(t, w, 5*time.Second)
 	w.stripe.OnRequest(func(stage, method, path string) {
 		if stage == "replying" && strings.HasSuffix(path, "/finalize") {
 			for _, inv := range w.stripe.First().All("invoice") {

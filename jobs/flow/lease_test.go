@@ -64,7 +64,6 @@ func TestRenew(t *testing.T) {
 	w := newWorld(t)
 	w.link("stripe.customers_in", nil)
 	w.engine.Timing.Lease = 150 * time.Millisecond
-	w.engine.Apps = withTimeout(t, w, 5*time.Second)
 	w.togai.OnRequest(func(stage, method, path string) {
 		if stage == "committed" && method == "POST" {
 			w.until("two renewals", "SELECT lease_until > started_at + interval '450 milliseconds' FROM runs")

@@ -80,7 +80,6 @@ func TestParallel(t *testing.T) {
 	w := newWorld(t)
 	const most = 2
 	w.tuned(func(a *connectors.Connector) {
-		a.Timeout = 5 * time.Second
 		if a.Key == "togai" {
 			a.Rate = func(connectors.Mode) connectors.Rate {
 				return connectors.Rate{PerSecond: 1000, Burst: 100, Parallel: most}

@@ -26,6 +26,12 @@ func (w *world) tuned(change func(*connectors.Connector)) {
 	w.engine.Apps = r
 }
 
+// within says how long a call may take.
+func (w *world) within(d time.Duration) {
+	w.t.Helper()
+	w.tuned(func(c *connectors.Connector) { c.Timeout = d })
+}
+
 func (w *world) lease(id db.ID) (*flow.Activation, context.Context, func()) {
 	w.t.Helper()
 	a, err := w.engine.Lease(w.t.Context(), w.org, id)
@@ -65,7 +71,6 @@ func TestBacklogMovesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.tuned(func(c *connectors.Connector) {
-		c.Timeout = 5 * time.Second
 		if c.Key == "togai" {
 			c.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 50, Burst: 10} }
 		}
@@ -304,7 +309,6 @@ func TestStrangersRecord(t *testing.T) {
 	w := newWorld(t)
 	w.link("stripe.customers_in", nil)
 	w.link("stripe.accounts_out", nil)
-	w.engine.Apps = withTimeout(t, w, 5*time.Second)
 	var once sync.Once
 	w.stripe.OnRequest(func(stage, method, path string) {
 		if stage != "arrived" || method != "POST" || path != "/v1/customers" {
@@ -333,6 +337,7 @@ func TestStrangersRecord(t *testing.T) {
 func TestPersonLooksAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.within(hurried)
 	w.link("stripe.customers_in", nil)
 	w.togai.Fault(sim.Fault{Method: "POST", Path: "/customers", Point: "before", Status: 409})
 	w.togai.Fault(sim.Fault{Method: "GET", Path: "/customers/*", Point: "before", Status: 409, Count: 3})

@@ -63,6 +63,7 @@ func TestResolveAdopt(t *testing.T) {
 func TestResolveSendAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.within(hurried)
 	w.link("stripe.customers_in", nil)
 	w.togai.Fault(sim.Fault{Method: "POST", Path: "/customers", Point: "before", Status: 409})
 	w.work()
@@ -204,6 +205,7 @@ func TestRestart(t *testing.T) {
 func TestResolveOfAnImport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.within(hurried)
 	for _, name := range []string{"One", "Two", "Three"} {
 		w.inStripe(map[string]any{"name": name + " Ltd", "email": strings.ToLower(name) + "@acme.test"})
 	}

@@ -61,7 +61,6 @@ func TestEchoBeforeAnswer(t *testing.T) {
 			w.until("the echo", "SELECT count(*) = 1 FROM events WHERE trigger = 'customer.created' AND echo_of IS NOT NULL AND dispatched_at IS NOT NULL")
 		}
 	})
-	w.engine.Apps = withTimeout(t, w, 5*time.Second)
 	w.work()
 	_, err := w.togai.CreateAccount(map[string]any{"id": "acme", "name": "Acme", "primaryEmail": "billing@acme.test"})
 	must(t, err)
@@ -246,7 +245,6 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.link("stripe.customers_in", nil)
-	w.engine.Apps = withTimeout(t, w, 5*time.Second)
 	var run db.ID
 	w.togai.OnRequest(func(stage, method, path string) {
 		if stage != "arrived" || method != "POST" {

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"tieline/connectors"
 	"tieline/connectors/sim"
 	"tieline/db"
 	"tieline/jobs/flow"
@@ -22,7 +21,6 @@ func TestBothFlowsByTwoKeys(t *testing.T) {
 	t.Parallel()
 	const each = 10
 	w := newWorld(t)
-	w.tuned(func(c *connectors.Connector) { c.Timeout = 5 * time.Second })
 	// Whoever looks for a setting sees what there is once the other run looks, too.
 	var looks sync.Map
 	w.togai.OnRequest(func(stage, method, path string) {

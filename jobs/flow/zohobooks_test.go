@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"tieline/connectors"
 	"tieline/connectors/schema"
@@ -23,7 +22,7 @@ func booksWorld(t *testing.T, opts ...zohobookssim.Option) (*world, *zohobookssi
 	w := newWorld(t)
 	s := zohobookssim.New(t, opts...)
 	z := zohobooks.Connector()
-	z.Timeout, z.Settle = 400*time.Millisecond, 20*time.Millisecond
+	z.Timeout, z.Settle = unhurried, settle
 	z.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 	var apps []connectors.Connector
 	for _, a := range w.engine.Apps.Apps() {

@@ -24,7 +24,7 @@ func zuoraWorld(t *testing.T) (*world, *zuorasim.Sim) {
 	w := newWorld(t)
 	s := zuorasim.New(t, zuorasim.WithBackoff(20*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond))
 	z := zuora.Connector()
-	z.Timeout, z.Settle = 400*time.Millisecond, 20*time.Millisecond
+	z.Timeout, z.Settle = unhurried, settle
 	z.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 	var apps []connectors.Connector
 	for _, a := range w.engine.Apps.Apps() {
@@ -188,6 +188,7 @@ func TestZuoraEchoes(t *testing.T) {
 			t.Run(string(point)+" by "+by, func(t *testing.T) {
 				t.Parallel()
 				w, s := zuoraWorld(t)
+				w.within(hurried)
 				w.hears()
 				w.link("zuora.accounts_in", nil)
 				w.link("zuora.accounts_out", nil)
@@ -391,7 +392,7 @@ func TestWokenByAnotherRecord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, s := zuoraWorld(t)
-			w.engine.Apps = withTimeout(t, w, deadline)
+			w.within(deadline)
 			w.engine.Timing.Retry, w.engine.Timing.RetryMax = time.Hour, time.Hour
 			w.link("zuora.accounts_in", nil)
 			w.link("zuora.subscriptions_in", nil)
@@ -441,7 +442,7 @@ func TestZuoraSubscriptionOfOurAccount(t *testing.T) {
 			w.until("a run that waits", "SELECT count(*) = 1 FROM runs WHERE entity = 'subscription' AND waiting_reason = 'DEPENDENCY'")
 		}
 	})
-	w.engine.Apps = withTimeout(t, w, deadline)
+	w.within(deadline)
 	w.work()
 	w.billed("acme", "USD")
 	w.sure(w.settled(2), flow.Succeeded, flow.Succeeded)
@@ -487,6 +488,7 @@ func TestZuoraCredits(t *testing.T) {
 		t.Run(fmt.Sprint(f.Point, f.Code), func(t *testing.T) {
 			t.Parallel()
 			w, s := zuoraWorld(t)
+			w.within(hurried)
 			f.Method, f.Path = http.MethodPost, "/v1/credit-memos"
 			s.Fault(f)
 			w.hears()
@@ -515,6 +517,7 @@ func TestZuoraUsage(t *testing.T) {
 			t.Run(kind+"/"+string(point), func(t *testing.T) {
 				t.Parallel()
 				w, s := zuoraWorld(t)
+				w.within(hurried)
 				a, err := s.CreateAccount(map[string]any{"accountNumber": "Z-1", "name": "Zed"})
 				must(t, err)
 				number := w.subscribe(s, a.ID, priced("Calls", "Usage", "PerUnit", map[string]any{"uom": "Call", "price": 1}), priced("Gigabytes", "Usage", "PerUnit", map[string]any{"uom": "GB", "price": 1}))
