@@ -211,6 +211,40 @@ func TestImportByEmail(t *testing.T) {
 	}
 }
 
+// TestImportIntoTwo: what a record is in one app says nothing of what it is in another. A customer that Togai knows gets its
+// contact in Zoho Books, once, and each is linked with its own id.
+func TestImportIntoTwo(t *testing.T) {
+	t.Parallel()
+	w, books := booksWorld(t)
+	w.inTogai(map[string]any{"id": "acme", "customerId": "acme", "name": "Acme", "primaryEmail": "billing@acme.test"})
+	id := w.inStripe(map[string]any{"name": "Acme", "email": "billing@acme.test", "metadata": map[string]any{"togai_customer_id": "acme"}})
+	clock := w.connect("scheduler", "By hand", map[string]string{"mode": "test"})
+	l, err := w.custom(`{
+		"key": "test.two", "name": "Two", "trigger": {"app": "scheduler", "key": "run.requested"},
+		"steps": [
+			{"key": "list", "name": "List", "app": "stripe", "action": "customer.list", "input": {}},
+			{"key": "account", "name": "Account", "app": "togai", "action": "customer.create", "forEach": "list",
+				"match": {"lists": ["customer.list", "account.list"], "named": [{"customer": "{{ coalesce(item.metadata.togai_customer_id, '') }}"}]},
+				"input": {"id": "{{ item.customer_id }}", "name": "{{ item.name }}", "email": "{{ item.email }}"}},
+			{"key": "contact", "name": "Contact", "app": "zohobooks", "action": "contact.create", "forEach": "list",
+				"input": {"contact_number": "{{ item.customer_id }}", "name": "{{ item.name }}", "email": "{{ item.email }}"}}
+		]}`, nil, map[string]db.ID{"trigger": clock.ID, "list": w.stripeConn.ID, "account": w.togaiConn.ID, "contact": w.booksConn.ID})
+	must(t, err)
+	w.work()
+	w.trigger(l.ID, `{}`)
+	run := w.settled(1)[0]
+	if run.State != flow.Succeeded || w.came(run) != (came{1, 1, 0, 0, 0}) || len(books.Contacts()) != 1 || len(w.togai.Customers()) != 1 {
+		w.dump()
+		t.Fatalf("%s %s: %+v, %d contacts, %d customers", run.State, run.Error, w.came(run), len(books.Contacts()), len(w.togai.Customers()))
+	}
+	var linked []string
+	must(t, w.db.NewRaw(`SELECT b.entity || ' ' || b.external_id FROM mapping_slots a JOIN mapping_slots b USING (mapping_id)
+		WHERE a.vendor_account_id = ? AND a.external_id = ? AND b.vendor_account_id <> a.vendor_account_id ORDER BY 1`, w.stripeConn.VendorAccountID, id).Scan(t.Context(), &linked))
+	if want := []string{"account acme", "contact " + books.Contacts()[0].ID, "customer acme"}; !slices.Equal(linked, want) {
+		t.Errorf("linked with %q, want %q", linked, want)
+	}
+}
+
 // TestImportUnderFaults: what the vendors do wrong costs time, and nothing is made twice.
 func TestImportUnderFaults(t *testing.T) {
 	t.Parallel()

@@ -33,15 +33,27 @@ type item struct {
 	since   time.Time
 
 	mapping db.ID
-	slots   []db.Slot       // of its mapping, as they were when its page was begun
-	match   *connectors.Ref // the record that it is on the other side, although no mapping says so
-	effects []db.Effect     // of this run about it
+	slots   []db.Slot // of its mapping, as they were when its page was begun
+	match   *matched
+	effects []db.Effect // of this run about it
 
 	state, message, requestID string
 	kind                      connectors.Kind
 	wait                      time.Duration // of one that is tried again
 	through                   db.ID         // the connection that was used last
 	settled                   []*db.Effect  // that happened, and are noted with the page
+}
+
+// matched is the record that an item is on the other side, although no mapping says so.
+type matched struct {
+	account db.ID
+	entity  string
+	ref     connectors.Ref
+}
+
+// matches tells whether what an item is on the other side is a record of this kind in this account.
+func (it *item) matches(account db.ID, entity string) bool {
+	return it.match != nil && it.match.account == account && it.match.entity == entity
 }
 
 // itemKey tells the effects of one step for several records apart.
@@ -57,7 +69,7 @@ func (it *item) isThere(s *db.Step, p planStep) bool {
 	if it == nil || p.match == nil {
 		return false
 	}
-	return it.match != nil || slices.ContainsFunc(it.slots, func(o db.Slot) bool {
+	return it.matches(s.VendorAccountID, p.action.Entity) || slices.ContainsFunc(it.slots, func(o db.Slot) bool {
 		return o.VendorAccountID == s.VendorAccountID && o.Entity == p.action.Entity && o.Role == "" && o.ExternalID != ""
 	})
 }
@@ -80,8 +92,8 @@ func (j *journal) ofItem(ctx context.Context, in connectors.Intent, key string) 
 			ref.ID, ref.Name, ref.Attributes = it.slots[k].ExternalID, it.slots[k].Name, it.slots[k].Attributes
 		case k >= 0:
 			ref.With = append(ref.With, connectors.Slot{Entity: s.Entity, Role: s.Role, ID: it.slots[k].ExternalID})
-		case i == 0 && it.match != nil:
-			ref, err := j.Adopt(ctx, in, *it.match)
+		case i == 0 && it.matches(j.conn.VendorAccountID, s.Entity):
+			ref, err := j.Adopt(ctx, in, it.match.ref)
 			return ref, err == nil, err
 		case i == 0:
 			return connectors.Ref{}, false, nil

@@ -238,7 +238,7 @@ func (r *recognition) is(it *item, k db.Known) {
 		}
 		ref.With = []connectors.Slot{{Entity: below[0].Entity, ID: below[0].ExternalID}}
 	}
-	it.match = &ref
+	it.match = &matched{account: r.conn.VendorAccountID, entity: r.entity, ref: ref}
 }
 
 func (r *recognition) duplicate(it *item, why string) { it.state, it.message = itemDuplicate, why }
