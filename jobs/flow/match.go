@@ -47,7 +47,7 @@ func (w *passage) recognise(ctx context.Context, items []*item) error {
 	r := &recognition{w: w, m: p.match, conn: w.a.conns[w.a.steps[w.first+k].ConnectionID], entity: p.action.Entity}
 	r.app, _ = w.a.e.Apps.App(r.conn.App)
 	var err error
-	if r.links, err = w.links(ctx, r.m); err != nil {
+	if r.links, err = r.m.links(ctx, w.a.env()); err != nil {
 		return err
 	}
 	var asked []wanted
@@ -57,7 +57,7 @@ func (w *passage) recognise(ctx context.Context, items []*item) error {
 		}) {
 			continue
 		}
-		want, err := r.want(ctx, it)
+		want, err := r.m.want(ctx, w.a.env(), it)
 		if err != nil {
 			if err := r.w.judge(ctx, it, r.w.part(it, r.w.a.run), r.w.step, err); err != nil {
 				return err
@@ -81,12 +81,11 @@ func (w *passage) recognise(ctx context.Context, items []*item) error {
 }
 
 // want renders what a record says of itself.
-func (r *recognition) want(ctx context.Context, it *item) (wanted, error) {
+func (m *match) want(ctx context.Context, env expr.Env, it *item) (wanted, error) {
 	value, err := asJSON(it.entry.Value)
 	if err != nil {
 		return wanted{}, err
 	}
-	env := r.w.a.env()
 	env.Vars = maps.Clone(env.Vars)
 	env.Vars["item"] = value
 	text := func(t *expr.Template) string {
@@ -98,16 +97,37 @@ func (r *recognition) want(ctx context.Context, it *item) (wanted, error) {
 		s, _ := v.(string)
 		return strings.TrimSpace(s)
 	}
-	out := wanted{it: it, email: db.HashEmail(text(r.m.email))}
-	for _, n := range r.m.named {
+	out := wanted{it: it, email: db.HashEmail(text(m.email))}
+	for _, n := range m.named {
 		if id := text(n.id); id != "" {
 			out.named = append(out.named, [2]string{n.entity, id})
 		}
 	}
-	if r.m.own != nil {
-		out.own = [2]string{r.m.own.entity, text(r.m.own.id)}
+	if m.own != nil {
+		out.own = [2]string{m.own.entity, text(m.own.id)}
 	}
 	return out, err
+}
+
+// links tells whether an equal e-mail address may be enough.
+func (m *match) links(ctx context.Context, env expr.Env) (bool, error) {
+	if m.link == nil {
+		return false, nil
+	}
+	return m.link.Eval(ctx, env)
+}
+
+// read looks for one record of the other side.
+func (m *match) read(ctx context.Context, c connectors.Conn, n [2]string) (db.Known, bool, error) {
+	i := slices.IndexFunc(m.lists, func(a connectors.Action) bool { return a.Entity == n[0] })
+	if i < 0 || n[1] == "" {
+		return db.Known{}, false, nil
+	}
+	e, err := m.lists[i].Walk.Read(ctx, c, n[1])
+	if connectors.KindOf(err) == connectors.NotFound {
+		return db.Known{}, false, nil
+	}
+	return db.Known{Entity: e.Record.Entity, ExternalID: e.Record.ID, ParentID: e.Parent}, err == nil, err
 }
 
 // look asks for all that the records of a page may be, at once.
@@ -197,10 +217,6 @@ func (r *recognition) those(ids []string) string {
 
 // read looks for a record that is named and was not listed: it may have been changed while the list was read.
 func (r *recognition) read(ctx context.Context, it *item, n [2]string) (db.Known, bool, error) {
-	i := slices.IndexFunc(r.m.lists, func(a connectors.Action) bool { return a.Entity == n[0] })
-	if i < 0 {
-		return db.Known{}, false, nil
-	}
 	it.through = r.conn.ID
 	a := r.w.part(it, r.w.a.run)
 	a.pacers = r.w.pacers(r.conn)
@@ -209,17 +225,15 @@ func (r *recognition) read(ctx context.Context, it *item, n [2]string) (db.Known
 	if err != nil {
 		return db.Known{}, false, err
 	}
-	e, err := r.m.lists[i].Walk.Read(ctx, c, n[1])
-	if connectors.KindOf(err) == connectors.NotFound {
-		return db.Known{}, false, nil
-	}
+	k, there, err := r.m.read(ctx, c, n)
 	if err != nil {
 		r.w.through = r.conn.ID
-		return db.Known{}, false, r.w.judge(ctx, it, a, &s, err)
+		return k, false, r.w.judge(ctx, it, a, &s, err)
 	}
-	k := db.Known{Entity: e.Record.Entity, ExternalID: e.Record.ID, ParentID: e.Parent}
-	r.byID[n] = k
-	return k, true, nil
+	if there {
+		r.byID[n] = k
+	}
+	return k, there, nil
 }
 
 // is links a record with what it is on the other side, with what hangs below that.

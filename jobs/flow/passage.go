@@ -429,19 +429,11 @@ func (w *passage) lists(ctx context.Context) ([]knownList, error) {
 		for _, action := range p.match.lists {
 			out = append(out, knownList{w.a.conns[w.a.steps[w.first+k].ConnectionID], action})
 		}
-		if links, err := w.links(ctx, p.match); err != nil {
+		if links, err := p.match.links(ctx, w.a.env()); err != nil {
 			return nil, err
 		} else if links {
 			out = append(out, knownList{w.a.conns[w.step.ConnectionID], w.plan.action})
 		}
 	}
 	return out, nil
-}
-
-// links tells whether an equal e-mail address may be enough.
-func (w *passage) links(ctx context.Context, m *match) (bool, error) {
-	if m.link == nil {
-		return false, nil
-	}
-	return m.link.Eval(ctx, w.a.env())
 }

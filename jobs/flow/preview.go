@@ -384,17 +384,24 @@ func (v *viewing) try(ctx context.Context, s *db.Step, p planStep, out *PreviewS
 		return
 	}
 	raw, err := storable(sent)
+	note := ""
+	if err == nil && p.match != nil {
+		note, err = v.recognise(ctx, s, p, out)
+	}
 	if err != nil {
 		say(WouldFail, "%s", err)
 		return
 	}
-	if bad := p.action.Input.Validate(raw); len(bad) > 0 {
+	if bad := p.action.Input.Validate(raw); len(bad) > 0 && !v.a.item.isThere(s, p) {
 		if say(WouldFail, "%s: %s", strings.Join(bad[0].Path, "."), bad[0].Message); len(out.Unknown) > 0 {
 			say(CannotTell, "%sWhat it would send depends on %s, which only the run will know.", doubt, strings.Join(out.Unknown, ", "))
 		}
 		return
 	}
 	v.act(ctx, s, p, raw, out)
+	if out.Outcome == WouldWrite || out.Outcome == WouldAdopt {
+		out.Reason = strings.TrimSpace(out.Reason + " " + note)
+	}
 	out.Reason = doubt + out.Reason
 	if doubt != "" && out.Outcome != WouldFail {
 		out.Outcome = CannotTell
@@ -404,19 +411,21 @@ func (v *viewing) try(ctx context.Context, s *db.Step, p planStep, out *PreviewS
 // act runs the step's action, whose writes go nowhere.
 func (v *viewing) act(ctx context.Context, s *db.Step, p planStep, raw []byte, out *PreviewStep) {
 	c, j, err := v.open(s, v.a.conns[s.ConnectionID], out)
-	if err == nil && p.record != nil {
+	switch {
+	case err != nil:
+	case p.record != nil:
 		j.inner.mapping, err = v.about(ctx, s, p)
+	case p.ForEach != "":
+		j.inner.mapping = v.a.item.mapping
 	}
 	if err != nil {
 		out.Outcome, out.Reason = WouldFail, err.Error()
 		return
 	}
-	if p.ForEach != "" {
-		j.inner.mapping = v.a.item.mapping
-	}
 	var value any
+	listed := ""
 	if p.items > 0 {
-		value, err = v.list(ctx, c, s.VendorAccountID, p, raw)
+		value, listed, err = v.list(ctx, c, s, p, raw)
 	} else {
 		value, err = runAction(ctx, p.action, c, raw)
 	}
@@ -435,21 +444,21 @@ func (v *viewing) act(ctx context.Context, s *db.Step, p planStep, raw []byte, o
 		out.Outcome, out.Reason = WouldFail, err.Error()
 		return
 	}
+	tells := tellsAll
 	switch {
 	case slices.ContainsFunc(out.Effects, func(f PreviewEffect) bool { return f.Sends }):
-		out.Outcome = WouldWrite
-		fresh := unknownIn(out.Output, shapeOf(p.action.Output.JSON()), "steps."+s.Key)
-		v.unknown = append(v.unknown, fresh...)
-		for _, path := range fresh {
-			out.OutputUnknown = append(out.OutputUnknown, strings.TrimPrefix(path, "steps."+s.Key+"."))
-		}
-		forget(out.Output, out.OutputUnknown)
+		out.Outcome, tells = WouldWrite, tellsOfNews
 	case len(out.Effects) > 0:
-		out.Outcome = WouldAdopt
-		out.Reason = out.Effects[0].Reason
+		out.Outcome, out.Reason = WouldAdopt, out.Effects[0].Reason
 	default:
-		out.Outcome = WouldRead
+		out.Outcome, out.Reason = WouldRead, listed
 	}
+	later := unknownIn(out.Output, shapeOf(p.action.Output.JSON()), "steps."+s.Key, tells)
+	v.unknown = append(v.unknown, later...)
+	for _, path := range later {
+		out.OutputUnknown = append(out.OutputUnknown, strings.TrimPrefix(path, "steps."+s.Key+"."))
+	}
+	forget(out.Output, out.OutputUnknown)
 	v.a.vars["steps"].(map[string]any)[s.Key] = out.Output
 }
 
@@ -472,23 +481,4 @@ func (v *viewing) about(ctx context.Context, s *db.Step, p planStep) (db.ID, err
 		return db.ID{}, nil
 	}
 	return slot.MappingID, err
-}
-
-// list reads the first stretch of what a step lists. What is done for each record is shown for the first.
-func (v *viewing) list(ctx context.Context, c connectors.Conn, account db.ID, p planStep, raw []byte) (any, error) {
-	page, err := p.action.Walk.Page(ctx, c, raw, "")
-	if err != nil || len(page.Entries) == 0 {
-		return map[string]any{"listed": 0}, err
-	}
-	first := page.Entries[0]
-	if v.a.vars["item"], err = asJSON(first.Value); err != nil {
-		return nil, err
-	}
-	v.a.item = &item{entry: first}
-	slot, err := db.SlotByExternalID(ctx, v.e.DB, v.a.run.OrgID, account, first.Record.Entity, first.Record.ID)
-	if err != nil && !errors.Is(err, db.ErrNotFound) {
-		return nil, err
-	}
-	v.a.item.mapping = slot.MappingID
-	return map[string]any{"listed": len(page.Entries)}, nil
 }

@@ -140,6 +140,11 @@ func (j *previewJournal) readable(text, kind string) string {
 
 // there answers the record that an effect has left before, or that is in the slot.
 func (j *previewJournal) there(ctx context.Context, in connectors.Intent) (connectors.Ref, error) {
+	it := j.view.a.item
+	if it != nil && in.Kind == connectors.CreateEffect && it.matches(j.inner.conn.VendorAccountID, in.Slots[0].Entity) {
+		j.note(in, it.match.ref.ID, "It is there already, and would be linked.")
+		return it.match.ref, nil
+	}
 	if j.inner.mapping == (db.ID{}) && in.Kind == connectors.CreateEffect {
 		return connectors.Ref{}, nil
 	}
@@ -178,15 +183,20 @@ func (j *previewJournal) made(in connectors.Intent) connectors.Ref {
 		if s.ID != "" {
 			return s.ID
 		}
-		mark := unknownMark + strings.Trim(j.out.Key+"_"+s.Entity+"_"+s.Role, "_") + "_"
-		j.view.marks = append(j.view.marks, mark, fmt.Sprintf("{{ the %s that step %s makes }}", s.Entity, j.out.Key))
-		return mark
+		return j.later(s.Entity, s.Role)
 	}
 	ref := connectors.Ref{ID: id(in.Slots[0])}
 	for _, s := range in.Slots[1:] {
 		ref.With = append(ref.With, connectors.Slot{Entity: s.Entity, Role: s.Role, ID: id(s)})
 	}
 	return ref
+}
+
+// later stands for the id of a record that only the run will know.
+func (j *previewJournal) later(entity, role string) string {
+	mark := unknownMark + strings.Trim(j.out.Key+"_"+entity+"_"+role, "_") + "_"
+	j.view.marks = append(j.view.marks, mark, fmt.Sprintf("{{ the %s of step %s }}", entity, j.out.Key))
+	return mark
 }
 
 // previewWriter takes the rendered request, and stops it.

@@ -170,18 +170,58 @@ func TestPreviewSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// TestPreviewOfAnImport: the first page is read, and its first record shown.
+// TestPreviewOfAnImport: the first page is read, and of it that record is shown which no run has linked yet, as what it is.
 func TestPreviewOfAnImport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.person("Acme")
-	w.quiet(func() {
-		p := w.previewOf("stripe-customers-import.json", flow.PreviewInput{})
-		got := show(p)
-		if len(p.Steps) != 4 || p.Steps[0].Outcome != flow.WouldRead || p.Steps[1].Outcome != flow.WouldWrite || !strings.Contains(got, "Acme") {
-			t.Error(got)
+	preview := func(says ...string) {
+		t.Helper()
+		w.quiet(func() {
+			got := show(w.previewOf("stripe-customers-import.json", flow.PreviewInput{}))
+			for _, s := range says {
+				if !strings.Contains(got, s) {
+					t.Errorf("it does not say %q:\n%s", s, got)
+				}
+			}
+			if strings.Contains(got, "tl_unknown") {
+				t.Error(got)
+			}
+		})
+	}
+	preview("list READS It lists nothing.", `account UNKNOWN The step "list" lists nothing to do it for.`)
+	for _, id := range []string{"root", "named-1"} {
+		w.inTogai(map[string]any{"id": id, "customerId": strings.TrimSuffix(id, "-1"), "name": "There " + id, "primaryEmail": id + "@acme.test"})
+	}
+	l := w.importLink("import", nil)
+	w.work()
+	runs := 0
+	linked := func() {
+		t.Helper()
+		w.trigger(l.ID, `{}`)
+		runs++
+		if all := w.settled(runs); all[runs-1].State != flow.Succeeded {
+			w.dump()
+			t.Fatal(all[runs-1].State)
 		}
-	})
+	}
+	acme := w.inStripe(map[string]any{"name": "Acme", "email": "billing@acme.test"})
+	preview("list READS Listed: 1, linked already: 0. What is done for each is shown for Acme ("+acme+").",
+		"account WRITES Whether another record has its e-mail address is found out by the run", "POST /customers", "note WRITES", acme)
+	linked()
+	preview("Listed: 1, linked already: 1.", "account ADOPTED", "setting SKIPPED")
+	by := w.inStripe(map[string]any{"name": "By customer", "metadata": map[string]any{"togai_customer_id": "root"}})
+	preview("Listed: 2, linked already: 1. What is done for each is shown for By customer ("+by+").",
+		`account ADOPTED It is there already, and would be linked.`, `CREATE customer "root" sends=false`, "setting WRITES", "note WRITES", "metadata[togai_account_id]=root")
+	linked()
+	named := w.inStripe(map[string]any{"name": "By account", "metadata": map[string]any{"togai_account_id": "named-1"}})
+	preview("Listed: 3, linked already: 2.", "By account ("+named+")", `CREATE customer "named" sends=false`, "setting WRITES", "note SKIPPED")
+	linked()
+	preview("Listed: 3, linked already: 3.", "account ADOPTED")
+	for _, id := range []string{"many-eur", "many-usd"} {
+		w.inTogai(map[string]any{"id": id, "customerId": "many", "name": "Many", "primaryEmail": "many@acme.test"})
+	}
+	w.inStripe(map[string]any{"name": "Which", "metadata": map[string]any{"togai_customer_id": "many"}})
+	preview(`CREATE customer "many" sends=false`, "If more than one account hangs below it", "setting UNKNOWN", "note UNKNOWN Whether it is done depends on what only the run will know.")
 }
 
 // TestPreviewStopsAnyWrite: an action that goes around its journal, or takes no notice of being stopped, still writes nothing.

@@ -47,38 +47,41 @@ func (view *viewing) shown(v any, want *expr.Shape, path []string, step string, 
 	return v, v
 }
 
-// unknownIn are the paths of an output that tell nothing yet, as the record is only about to be made: what is empty, left out,
-// or holds a mark.
-func unknownIn(v any, shape *expr.Shape, path string) (paths []string) {
+// unknownIn are the paths of an output that tell nothing yet.
+func unknownIn(v any, shape *expr.Shape, path string, tells func(any) bool) (paths []string) {
 	if shape == nil || shape.Kind != expr.Object {
-		if tellsNothing(v) {
+		if !tells(v) {
 			return []string{path}
 		}
 		return nil
 	}
 	m, _ := v.(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(shape.Fields)) {
-		paths = append(paths, unknownIn(m[name], shape.Fields[name], path+"."+name)...)
+		paths = append(paths, unknownIn(m[name], shape.Fields[name], path+"."+name, tells)...)
 	}
 	return paths
 }
 
-func tellsNothing(v any) bool {
+// tellsAll is so of each value of a record that is there, but of what only a run will look for.
+func tellsAll(v any) bool { return !strings.Contains(fmt.Sprint(v), unknownMark) }
+
+// tellsOfNews is so of the values of a record that is only about to be made: what is empty or left out is not known yet.
+func tellsOfNews(v any) bool {
 	switch v := v.(type) {
 	case nil:
-		return true
+		return false
 	case string:
-		return v == "" || strings.Contains(v, unknownMark)
+		return v != "" && tellsAll(v)
 	case bool:
-		return !v
+		return v
 	case float64:
-		return v == 0
+		return v != 0
 	case []any:
-		return len(v) == 0 || strings.Contains(fmt.Sprint(v), unknownMark)
+		return len(v) > 0 && tellsAll(v)
 	case map[string]any:
-		return len(v) == 0 || strings.Contains(fmt.Sprint(v), unknownMark)
+		return len(v) > 0 && tellsAll(v)
 	}
-	return false
+	return true
 }
 
 // forget takes what is not known out of an output.
