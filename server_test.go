@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -57,13 +58,17 @@ import (
 const (
 	asProcess = "TEST_TIELINE_PROCESS" // set: be tieline
 	killAt    = "TEST_TIELINE_KILL"    // "point METHOD path-pattern": be killed there, see killer
-	callsTake = "TEST_TIELINE_TIMEOUT" // how long a call may take, and so how long its outcome stays open after a kill
+	callsTake = "TEST_TIELINE_TIMEOUT" // how long a call may take, and a run stays with a worker: so long its outcome stays open after a kill
 	callsRate = "TEST_TIELINE_RATE"    // how many calls a second a vendor allows, if more than 0
 	patience  = 60 * time.Second
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProcess) == "" {
+		flag.Parse()
+		if most := flag.Lookup("test.parallel"); most.Value.String() == most.DefValue { // most of these tests wait: for processes, and for leases to run out
+			_ = most.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0)))
+		}
 		os.Exit(m.Run())
 	}
 	os.Exit(run(untilAsked(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr, func(e *flow.Engine) {
@@ -72,7 +77,7 @@ func TestMain(m *testing.M) {
 		}
 		if d, err := time.ParseDuration(os.Getenv(callsTake)); err == nil {
 			rate, _ := strconv.ParseFloat(os.Getenv(callsRate), 64)
-			e.Apps = altered(e.Apps, d, rate)
+			e.Apps, e.Timing.Lease = altered(e.Apps, d, rate), d
 		}
 	}))
 }
@@ -673,7 +678,7 @@ func (w *world) serve(t *testing.T, kill string, args ...string) *child {
 	t.Helper()
 	return spawn(t, []string{
 		"DATABASE_URL=" + w.url, keysSetting + "=" + w.keys, "TIELINE_ADDR=" + w.addr, "TIELINE_PUBLIC_URL=http://" + w.addr,
-		"TIELINE_STRIPE_URL=" + w.stripe.URL, "TIELINE_TOGAI_URL=" + w.togai.URL, killAt + "=" + kill, callsTake + "=3s",
+		"TIELINE_STRIPE_URL=" + w.stripe.URL, "TIELINE_TOGAI_URL=" + w.togai.URL, killAt + "=" + kill, callsTake + "=2s",
 	}, append([]string{"serve"}, args...)...)
 }
 
