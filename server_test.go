@@ -13,7 +13,6 @@ import (
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -555,7 +554,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{url: dbtest.URL(t), keys: seal.Generate(), stripe: stripesim.New(t), togai: togaisim.New(t), addr: freeAddr(t)}
+	w := &world{url: dbtest.URL(t), keys: seal.Generate(), stripe: stripesim.New(t), togai: togaisim.New(t), addr: sim.FreeAddr(t)}
 	d, err := db.Open(t.Context(), w.url, db.MaxConns(4))
 	if err != nil {
 		t.Fatal(err)
@@ -584,16 +583,6 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { cancel(); listening.Wait() })
 	w.link(t)
 	return w
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // link connects both apps and switches both flows on.
@@ -1041,7 +1030,7 @@ func TestTwoOfEach(t *testing.T) {
 	seed := mathrand.Uint64()
 	t.Logf("seed %d", seed)
 	w := newWorld(t)
-	addrs := []string{w.addr, freeAddr(t)}
+	addrs := []string{w.addr, sim.FreeAddr(t)}
 	var api [2]*child
 	for i := range api {
 		api[i] = w.serve(t, "", "--roles=api", "--addr="+addrs[i])
@@ -1504,7 +1493,7 @@ func TestPeople(t *testing.T) {
 		t.Errorf("a socket whose token ends was told %q and %d: %v", told, got, err)
 	}
 
-	req, _ := http.NewRequest(http.MethodPost, serve("http://"+freeAddr(t))+"/graphql", strings.NewReader(`{"query": "{ viewer { scopes } }"}`))
+	req, _ := http.NewRequest(http.MethodPost, serve("http://"+sim.FreeAddr(t))+"/graphql", strings.NewReader(`{"query": "{ viewer { scopes } }"}`))
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+token(time.Hour))
 	res, err := http.DefaultClient.Do(req)

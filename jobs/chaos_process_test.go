@@ -5,7 +5,6 @@ package jobs_test
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,17 +152,6 @@ func do(t *testing.T, program string, env []string, args ...string) string {
 		t.Fatalf("tieline %s: %v\n%s%s", strings.Join(args, " "), err, out.String(), errs.String())
 	}
 	return strings.TrimSpace(out.String())
-}
-
-// freeAddr is one that a process can have again after each start.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (p *process) String() string { return fmt.Sprintf("%s at %s", p.name, p.addr) }
