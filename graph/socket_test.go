@@ -221,7 +221,7 @@ func TestScopeOfASubscription(t *testing.T) {
 func TestSocketEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	url := socketEdge(t, func(c *Config) {
-		c.Verifier = holders{"reader": {Org: db.NewID(), Scopes: []auth.Scope{auth.Read}, Expires: time.Now().Add(400 * time.Millisecond)}}
+		c.Verifier = holders{"reader": {Org: db.NewID(), Scopes: []auth.Scope{auth.Read}, Expires: time.Now().Add(2 * time.Second)}}
 	})
 	w := ready(t, url)
 	w.send(subscribeTo("a", "subscription{runUpdates{cursor}}"))

@@ -199,7 +199,7 @@ func TestEventsEndWithTheirToken(t *testing.T) {
 		t.Run("expired", func(t *testing.T) {
 			t.Parallel()
 			srv, _ := eventEdge(t, two, func(c *Config) {
-				c.Verifier = holders{"reader": {Org: db.NewID(), Scopes: []auth.Scope{auth.Read}, Expires: time.Now().Add(time.Second)}}
+				c.Verifier = holders{"reader": {Org: db.NewID(), Scopes: []auth.Scope{auth.Read}, Expires: time.Now().Add(2 * time.Second)}}
 			})
 			l := listen(t, srv, onAll)
 			l.want("next", `"version":1`)
@@ -276,7 +276,7 @@ func TestCloseCutsEvents(t *testing.T) {
 // A server's limit for reading a request is none for a stream, nor is the one for a body.
 func TestEventsOutliveTheirRequest(t *testing.T) {
 	versions(t, func(t *testing.T, two bool) {
-		const within = 200 * time.Millisecond
+		const within = 500 * time.Millisecond
 		srv, _ := eventEdge(t, two, func(c *Config) { c.Limits.Keepalive, c.Limits.Upload = within/10, within },
 			func(s *httptest.Server) { s.Config.ReadTimeout = within })
 		for _, l := range []*listener{listen(t, srv, onAll), request(t, srv.Client(), http.MethodGet, srv.URL+"?query="+url.QueryEscape(onAll), "")} {

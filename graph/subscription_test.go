@@ -341,7 +341,7 @@ func TestFeedsEndIsTold(t *testing.T) {
 func TestTokensEndEndsFollowing(t *testing.T) {
 	t.Parallel()
 	s := newFeedSite(t)
-	s.holders["reader"] = auth.Viewer{Org: s.org, Scopes: []auth.Scope{auth.Read}, Expires: time.Now().Add(time.Second)}
+	s.holders["reader"] = auth.Viewer{Org: s.org, Scopes: []auth.Scope{auth.Read}, Expires: time.Now().Add(3 * time.Second)}
 	f := s.feed(nil)
 	w := ready(t, s.serve(f))
 	w.follow("a", "", "")

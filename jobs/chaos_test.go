@@ -175,7 +175,7 @@ func newChaos(t *testing.T) *chaos {
 	}
 	t.Cleanup(func() { c.db.Close() })
 
-	apis := []string{freeAddr(t), freeAddr(t)}
+	apis := []string{sim.FreeAddr(t), sim.FreeAddr(t)}
 	c.hooks = c.wire(t, "webhooks", end{"tcp", apis[0]}, end{"tcp", apis[1]})
 	keys := seal.Generate()
 	c.link(t, keys)

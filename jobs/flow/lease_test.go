@@ -63,10 +63,10 @@ func TestRenew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.link("stripe.customers_in", nil)
-	w.engine.Timing.Lease = 150 * time.Millisecond
+	w.engine.Timing.Lease = 500 * time.Millisecond
 	w.togai.OnRequest(func(stage, method, path string) {
 		if stage == "committed" && method == "POST" {
-			w.until("two renewals", "SELECT lease_until > started_at + interval '450 milliseconds' FROM runs")
+			w.until("two renewals", "SELECT lease_until > started_at + interval '1500 milliseconds' FROM runs")
 		}
 	})
 	w.work()

@@ -17,7 +17,7 @@ import (
 // it refused, others go on.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
-	const quiet = 2 * time.Second
+	const quiet = 4 * time.Second
 	for name, c := range map[string]struct {
 		code string
 		part bool
