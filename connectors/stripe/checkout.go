@@ -186,7 +186,7 @@ func readCheckout(ctx context.Context, c connectors.Conn, o connectors.Occurrenc
 		return o, fmt.Errorf("reading checkout session %s: %w", o.Record.ID, failed(c, err, false))
 	}
 	if s.ID == "" {
-		return o, garbled(fmt.Errorf("no id"), false)
+		return o, garbled(errNoID, false)
 	}
 	items, err := bought(ctx, c, s)
 	if err != nil {

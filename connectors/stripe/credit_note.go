@@ -100,7 +100,7 @@ func runCreateCreditNote(ctx context.Context, c connectors.Conn, in CreateCredit
 			return connectors.Ref{}, failed(c, err, true)
 		}
 		if n.ID == "" {
-			return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+			return connectors.Ref{}, garbled(errNoID, true)
 		}
 		return in.ref(n, asked)
 	})

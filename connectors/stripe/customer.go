@@ -159,7 +159,7 @@ func getCustomer(ctx context.Context, c connectors.Conn, id string) (*stripe.Cus
 	case cus.Deleted:
 		return nil, connectors.Errorf(connectors.NotFound, "customer %s was deleted in Stripe", id)
 	case cus.ID == "":
-		return nil, garbled(fmt.Errorf("no id"), false)
+		return nil, garbled(errNoID, false)
 	}
 	return cus, nil
 }

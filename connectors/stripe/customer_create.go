@@ -224,7 +224,7 @@ const (
 // written is the Ref of a customer as Stripe answered it to a write.
 func written(cus *stripe.Customer) (connectors.Ref, error) {
 	if cus.ID == "" {
-		return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+		return connectors.Ref{}, garbled(errNoID, true)
 	}
 	meta, err := json.Marshal(notes(cus.Metadata))
 	if err != nil {

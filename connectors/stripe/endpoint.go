@@ -84,7 +84,7 @@ func createEndpoint(ctx context.Context, c connectors.Conn, e connectors.Endpoin
 			return connectors.Ref{}, failed(c, err, true)
 		}
 		if w.ID == "" {
-			return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+			return connectors.Ref{}, garbled(errNoID, true)
 		}
 		secret = w.Secret
 		return connectors.Ref{ID: w.ID}, nil

@@ -62,6 +62,8 @@ func refused(c connectors.Conn, e *stripe.Error, write bool) error {
 	return out
 }
 
+var errNoID = errors.New("no id")
+
 // garbled is for answers that are not Stripe's JSON: a proxy's page, half an answer. The library keeps of the status
 // only the text "response status: 502", and of the body a sample that is not ours to show.
 func garbled(err error, write bool) error {

@@ -134,7 +134,7 @@ func getInvoice(ctx context.Context, c connectors.Conn, id string) (*stripe.Invo
 	case err != nil:
 		return nil, fmt.Errorf("reading invoice %s: %w", id, failed(c, err, false))
 	case inv.ID == "":
-		return nil, garbled(fmt.Errorf("no id"), false)
+		return nil, garbled(errNoID, false)
 	}
 	return inv, nil
 }

@@ -65,7 +65,7 @@ func runCloseInvoice(ctx context.Context, c connectors.Conn, in CloseInvoiceInpu
 			return connectors.Ref{}, failed(c, err, true)
 		}
 		if inv.ID == "" {
-			return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+			return connectors.Ref{}, garbled(errNoID, true)
 		}
 		return closed(inv), nil
 	})

@@ -160,7 +160,7 @@ func (in CreateInvoiceInput) draft(ctx context.Context, c connectors.Conn) (conn
 			return connectors.Ref{}, failed(c, err, true)
 		}
 		if inv.ID == "" {
-			return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+			return connectors.Ref{}, garbled(errNoID, true)
 		}
 		return in.ref(inv.ID), nil
 	})
@@ -280,7 +280,7 @@ func (in CreateInvoiceInput) addLine(ctx context.Context, c connectors.Conn, inv
 			return connectors.Ref{}, failed(c, err, true)
 		}
 		if item.ID == "" {
-			return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+			return connectors.Ref{}, garbled(errNoID, true)
 		}
 		return connectors.Ref{ID: item.ID}, nil
 	})

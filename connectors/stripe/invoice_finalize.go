@@ -91,7 +91,7 @@ func (in FinalizeInvoiceInput) finalize(ctx context.Context, c connectors.Conn) 
 			return connectors.Ref{}, failed(c, err, true)
 		}
 		if inv.ID == "" {
-			return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+			return connectors.Ref{}, garbled(errNoID, true)
 		}
 		return finalized(inv)
 	})

@@ -75,7 +75,7 @@ func runCreatePaymentLink(ctx context.Context, c connectors.Conn, in CreatePayme
 			return connectors.Ref{}, failed(c, err, true)
 		}
 		if l.ID == "" || l.URL == "" {
-			return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+			return connectors.Ref{}, garbled(errNoID, true)
 		}
 		return in.ref(l), nil
 	})
@@ -132,7 +132,7 @@ func (in CreatePaymentLinkInput) sellable(ctx context.Context, c connectors.Conn
 		case err != nil:
 			return false, fmt.Errorf("reading price %s: %w", item.PriceID, err)
 		case p.ID == "":
-			return false, garbled(fmt.Errorf("no id"), false)
+			return false, garbled(errNoID, false)
 		case !p.Active:
 			return false, wrongInput(field, "is archived, and a link cannot sell it")
 		case currency != "" && p.Currency != currency:

@@ -204,7 +204,7 @@ func createPrice(ctx context.Context, c connectors.Conn, product, plan string, i
 			return connectors.Ref{}, failed(c, err, true)
 		}
 		if p.ID == "" {
-			return connectors.Ref{}, garbled(fmt.Errorf("no id"), true)
+			return connectors.Ref{}, garbled(errNoID, true)
 		}
 		return made(p.ID), nil
 	})

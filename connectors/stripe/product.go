@@ -154,7 +154,7 @@ func getProduct(ctx context.Context, c connectors.Conn, id string) (*stripe.Prod
 	case err != nil:
 		return nil, fmt.Errorf("reading product %s: %w", id, err)
 	case p.ID == "":
-		return nil, garbled(fmt.Errorf("no id"), false)
+		return nil, garbled(errNoID, false)
 	case p.Deleted:
 		return nil, nil
 	}

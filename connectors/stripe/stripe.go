@@ -53,12 +53,12 @@ func Connector() connectors.Connector {
 		Records: []connectors.Record{
 			{Entity: "customer", Name: "Customer", URL: dashboard("customers"), Look: lookAtCustomer},
 			{Entity: "product", Name: "Product", URL: dashboard("products"), Look: lookAtProduct},
-			{Entity: "price", Name: "Price", URL: dashboard("prices")},
-			{Entity: "payment_link", Name: "Payment link", URL: dashboard("payment-links")},
+			{Entity: "price", Name: "Price", URL: dashboard("prices"), Look: lookAtPrice},
+			{Entity: "payment_link", Name: "Payment link", URL: dashboard("payment-links"), Look: lookAtPaymentLink},
 			{Entity: "checkout_session", Name: "Checkout"}, // the dashboard has a page for its payment only
 			{Entity: "invoice", Name: "Invoice", URL: dashboard("invoices"), Look: lookAtInvoice},
-			{Entity: "invoice_item", Name: "Invoice line"},
-			{Entity: "credit_note", Name: "Credit note"},
+			{Entity: "invoice_item", Name: "Invoice line", Look: lookAtInvoiceItem},
+			{Entity: "credit_note", Name: "Credit note", Look: lookAtCreditNote},
 		},
 
 		Timeout:     20 * time.Second,

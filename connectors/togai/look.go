@@ -26,3 +26,13 @@ func lookAtInvoice(ctx context.Context, c connectors.Conn, id string) (connector
 	inv, err := fetchInvoice(ctx, c, id)
 	return connectors.Ref{ID: inv.ID, Name: inv.SequenceID}, inv.plain(), err
 }
+
+func lookAtPayment(ctx context.Context, c connectors.Conn, id string) (connectors.Ref, any, error) {
+	p, err := fetch[payment](ctx, c, "payment", "payments", id)
+	return connectors.Ref{ID: p.ID, Name: p.Reference.TransactionNumber}, p.plain(), err
+}
+
+func lookAtCredit(ctx context.Context, c connectors.Conn, id string) (connectors.Ref, any, error) {
+	x, err := fetch[credit](ctx, c, "credit", "credits", id)
+	return connectors.Ref{ID: x.ID, Name: x.Purpose}, x.plain(), err
+}

@@ -223,6 +223,16 @@ type Payment struct {
 	CreatedAt         time.Time `json:"created_at" doc:"When it was recorded."`
 }
 
+func (p payment) plain() Payment {
+	x := Payment{p.ID, p.AccountID, p.TotalAmount.text(), p.Currency, p.Reference.SourceName, p.Reference.TransactionNumber, []string{}, p.CreatedAt}
+	for _, l := range p.Lines {
+		if l.Type == "INVOICE" {
+			x.InvoiceIDs = append(x.InvoiceIDs, l.TogaiID)
+		}
+	}
+	return x
+}
+
 // ListPaymentsInput narrows the list.
 type ListPaymentsInput struct {
 	AccountID string `json:"account_id,omitempty" doc:"Only payments of this account."`
@@ -244,13 +254,7 @@ func listPayments() connectors.Action {
 		}
 		out := ListPaymentsOutput{Payments: []Payment{}, Count: len(found), Complete: complete}
 		for _, p := range found {
-			x := Payment{p.ID, p.AccountID, p.TotalAmount.text(), p.Currency, p.Reference.SourceName, p.Reference.TransactionNumber, []string{}, p.CreatedAt}
-			for _, l := range p.Lines {
-				if l.Type == "INVOICE" {
-					x.InvoiceIDs = append(x.InvoiceIDs, l.TogaiID)
-				}
-			}
-			out.Payments = append(out.Payments, x)
+			out.Payments = append(out.Payments, p.plain())
 		}
 		return out, nil
 	}, ListPaymentsInput{AccountID: "acme"}, func(a *connectors.Action) {

@@ -62,7 +62,7 @@ func Connector() connectors.Connector {
 		// Togai documents no addresses of its app's pages.
 		Records: []connectors.Record{
 			{Entity: "customer", Name: "Customer", Look: lookAtCustomer}, {Entity: "account", Name: "Account", Look: lookAtAccount}, {Entity: "setting", Name: "Setting"},
-			{Entity: "addon", Name: "Add-on"}, {Entity: "price_plan", Name: "Price plan", Look: lookAtPricePlan}, {Entity: "invoice", Name: "Invoice", Look: lookAtInvoice}, {Entity: "payment", Name: "Payment"}, {Entity: "credit", Name: "Credit"},
+			{Entity: "addon", Name: "Add-on"}, {Entity: "price_plan", Name: "Price plan", Look: lookAtPricePlan}, {Entity: "invoice", Name: "Invoice", Look: lookAtInvoice}, {Entity: "payment", Name: "Payment", Look: lookAtPayment}, {Entity: "credit", Name: "Credit", Look: lookAtCredit},
 			{Entity: "event", Name: "Usage event"}, {Entity: "purchase", Name: "Purchase"}, {Entity: "proposal", Name: "Proposal"}, {Entity: "incident", Name: "Incident"},
 			{Entity: "report", Name: "Report"},
 		},

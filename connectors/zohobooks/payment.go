@@ -21,6 +21,21 @@ type payment struct {
 	} `json:"invoices"`
 }
 
+func (x payment) ref() connectors.Ref { return connectors.Ref{ID: string(x.ID), Name: x.Reference} }
+
+func fetchPayment(ctx context.Context, c connectors.Conn, key string) (payment, error) {
+	var out struct {
+		Payment payment `json:"payment"`
+	}
+	if err := get(ctx, c, path("customerpayments", key), nil, &out); err != nil {
+		return payment{}, fmt.Errorf("reading payment %s: %w", key, err)
+	}
+	if out.Payment.ID == "" {
+		return payment{}, garbled(http.StatusOK, false)
+	}
+	return out.Payment, nil
+}
+
 // RecordPaymentInput is a payment of an invoice.
 type RecordPaymentInput struct {
 	ReferenceNumber string `json:"reference_number" minLength:"1" maxLength:"100" doc:"Its id elsewhere, such as that of a payment in Stripe: one is recorded once."`
@@ -56,15 +71,12 @@ func runRecordPayment(ctx context.Context, c connectors.Conn, in RecordPaymentIn
 	}
 	look := func(ctx context.Context, _ string) (ref connectors.Ref, there bool, err error) {
 		err = each(ctx, c, "/customerpayments", url.Values{"reference_number": {in.ReferenceNumber}}, func(row payment) (bool, error) {
-			var out struct {
-				Payment payment `json:"payment"`
-			}
-			if err := get(ctx, c, path("customerpayments", string(row.ID)), nil, &out); missing(err) {
+			x, err := fetchPayment(ctx, c, string(row.ID))
+			if missing(err) {
 				return false, nil
 			} else if err != nil {
 				return false, err
 			}
-			x := out.Payment
 			if x.Reference != in.ReferenceNumber {
 				return false, nil
 			}
@@ -74,7 +86,7 @@ func runRecordPayment(ctx context.Context, c connectors.Conn, in RecordPaymentIn
 			if there = there && x.Amount.cmp(amount) == 0; !there {
 				return true, connectors.Errorf(connectors.Conflict, "a payment over %s has the reference number %s already, and may or may not be the one that was meant", x.Amount.text(), in.ReferenceNumber)
 			}
-			ref = connectors.Ref{ID: string(x.ID), Name: in.ReferenceNumber}
+			ref = x.ref()
 			return true, nil
 		}, "customerpayments", "customer_payments") // as it is, and as it is described
 		if err != nil {

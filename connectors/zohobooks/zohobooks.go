@@ -36,7 +36,7 @@ func Connector() connectors.Connector {
 			createContact(), getContact(), findContact(), updateContact(), createItem(), getItem(), createInvoice(), getInvoice(), markInvoiceSent(), emailInvoice(), recordPayment(),
 		},
 		Records: []connectors.Record{
-			{Entity: "contact", Name: "Contact", Look: lookAtContact}, {Entity: "item", Name: "Item", Look: lookAtItem}, {Entity: "invoice", Name: "Invoice", Look: lookAtInvoice}, {Entity: "payment", Name: "Customer payment"},
+			{Entity: "contact", Name: "Contact", Look: lookAtContact}, {Entity: "item", Name: "Item", Look: lookAtItem}, {Entity: "invoice", Name: "Invoice", Look: lookAtInvoice}, {Entity: "payment", Name: "Customer payment", Look: lookAtPayment},
 		},
 
 		Timeout: 60 * time.Second, // an assumption: no limit is documented

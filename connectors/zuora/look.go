@@ -2,6 +2,8 @@ package zuora
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 
 	"tieline/connectors"
 )
@@ -20,4 +22,15 @@ func lookAtSubscription(ctx context.Context, c connectors.Conn, id string) (conn
 func lookAtInvoice(ctx context.Context, c connectors.Conn, id string) (connectors.Ref, any, error) {
 	i, err := fetchInvoice(ctx, c, id)
 	return i.ref(), i.plain(), err
+}
+
+func lookAtCreditMemo(ctx context.Context, c connectors.Conn, id string) (connectors.Ref, any, error) {
+	var m memo
+	if _, err := get(ctx, c, path("v1", "credit-memos", id), &m); err != nil {
+		return connectors.Ref{}, nil, fmt.Errorf("reading credit memo %s: %w", id, err)
+	}
+	if m.ID == "" {
+		return connectors.Ref{}, nil, garbled(http.StatusOK, false)
+	}
+	return m.ref(), map[string]any{"id": m.ID, "number": m.Number, "status": m.Status, "amount": m.Amount.text(), "comment": m.Comment}, nil
 }

@@ -91,6 +91,13 @@ func TestCreditMemoFields(t *testing.T) {
 		if err != nil || out.Amount != "12.50" || out.Status != "Draft" || s.Memos()[0].Text != "Why" || s.Memos()[0].ChargeID != creds[chargeID] {
 			t.Errorf("%s: %+v, %v", version, out, err)
 		}
+		ref, shown, err := lookAtCreditMemo(t.Context(), c, out.CreditMemoID)
+		if err != nil || ref.ID != out.CreditMemoID || ref.Attributes[attrAmount] != "12.50" || shown.(map[string]any)["status"] != "Draft" {
+			t.Errorf("%+v %v (%v)", ref, shown, err)
+		}
+		if _, _, err := lookAtCreditMemo(t.Context(), c, "nothing"); connectors.KindOf(err) != connectors.NotFound {
+			t.Errorf("of nothing: %v", err)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func Connector() connectors.Connector {
 		},
 		Records: []connectors.Record{
 			{Entity: "account", Name: "Account", Look: lookAtAccount}, {Entity: "subscription", Name: "Subscription", Look: lookAtSubscription}, {Entity: "invoice", Name: "Invoice", Look: lookAtInvoice},
-			{Entity: "usage", Name: "Usage"}, {Entity: "credit_memo", Name: "Credit memo"}, {Entity: "charge", Name: "Product rate plan charge"},
+			{Entity: "usage", Name: "Usage"}, {Entity: "credit_memo", Name: "Credit memo", Look: lookAtCreditMemo}, {Entity: "charge", Name: "Product rate plan charge"},
 		},
 
 		Timeout: 125 * time.Second, // Zuora gives up after 120

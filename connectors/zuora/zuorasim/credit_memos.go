@@ -97,9 +97,18 @@ func creditMemos(s *Sim) {
 		}
 		return next.of(map[string]any{"creditmemos": out, "success": true}), nil
 	}
+	one := func(c *call) (any, error) {
+		for _, m := range c.sim.memos {
+			if m.ID == c.id || m.Number == c.id {
+				return m.wire(), nil
+			}
+		}
+		return nil, refuse(404, notThere, "Cannot find entity by key: '%s'.", c.id)
+	}
 	for _, path := range []string{"/v1/credit-memos", "/v1/creditmemos"} {
 		s.handle("POST", path, create)
 		s.handle("GET", path, list)
+		s.handle("GET", path+"/{}", one)
 	}
 }
 
