@@ -57,8 +57,7 @@ func (w *world) engineWith(k *seal.Keys) *flow.Engine {
 func TestRotateKeys(t *testing.T) {
 	t.Parallel()
 	const each, rounds = 15, 6
-	w := newWorld(t)
-	w.within(hurried)
+	w := newWorld(t, hurried)
 	newer := seal.Generate()
 	w.link("stripe.customers_in", nil)
 	w.togai.Fault(sim.Fault{Method: "POST", Path: "/customers", Point: sim.Before, Count: -1})

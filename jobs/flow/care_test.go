@@ -197,8 +197,7 @@ func TestPastedSecrets(t *testing.T) {
 // TestSecretIsRotated: deliveries signed with the old secret are taken while the new endpoint is made and afterwards.
 func TestSecretIsRotated(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.within(hurried)
+	w := newWorld(t, hurried)
 	var both []map[string]any
 	w.stripe.OnRequest(func(stage, method, path string) {
 		if stage == "committed" && method == "POST" && path == "/v1/webhook_endpoints" {
@@ -241,8 +240,7 @@ func TestSecretIsRotated(t *testing.T) {
 func TestRegisteringIsCut(t *testing.T) {
 	t.Parallel()
 	for _, point := range []sim.Point{sim.Cut, sim.CutBefore, sim.AfterCommit} {
-		w := newWorld(t)
-		w.within(hurried)
+		w := newWorld(t, hurried)
 		cut := func(name string) db.Connection {
 			w.stripe.Fault(sim.Fault{Method: "POST", Path: "/v1/webhook_endpoints", Point: point})
 			c := w.connect("stripe", name, map[string]string{"api_key": w.stripe.Key()})
@@ -465,8 +463,7 @@ func TestReadingWaitsForTheBudget(t *testing.T) {
 // TestSecretGivenAfterACut: the endpoint that we made without hearing of it does not stay beside the user's own.
 func TestSecretGivenAfterACut(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.within(hurried)
+	w := newWorld(t, hurried)
 	w.stripe.Fault(sim.Fault{Method: "POST", Path: "/v1/webhook_endpoints", Point: sim.Cut})
 	c := w.connect("stripe", "Cut", map[string]string{"api_key": w.stripe.Key()})
 	secret := "whsec_of_my_own"

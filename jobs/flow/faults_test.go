@@ -31,8 +31,7 @@ func TestFaults(t *testing.T) {
 			f.Method, f.Path = at.method, at.path
 			t.Run(fmt.Sprintf("%s/%s %s/%s-%dx%d", at.flow, at.app, at.path, f.Point, f.Status, f.Count), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				w.within(hurried)
+				w := newWorld(t, hurried)
 				w.link("stripe.customers_in", nil)
 				w.link("stripe.accounts_out", nil)
 				if at.app == "stripe" {

@@ -55,16 +55,18 @@ const (
 	settle    = 20 * time.Millisecond
 )
 
-func newWorld(t *testing.T) *world {
+// newWorld is one whose calls may take as long as within says, or unhurried.
+func newWorld(t *testing.T, within ...time.Duration) *world {
 	t.Helper()
+	calls := append(within, unhurried)[0]
 	w := &world{t: t, db: dbtest.New(t), keys: seal.Generate(), stripe: stripesim.New(t, stripesim.WithBackoff(20*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond)), togai: togaisim.New(t)}
 	w.hooks = httptest.NewServer(http.HandlerFunc(w.webhook))
 	t.Cleanup(w.hooks.Close)
 	keys, err := seal.Parse(w.keys)
 	must(t, err)
 	s, g := stripe.Connector(), togai.Connector()
-	s.Timeout, s.Settle = unhurried, settle
-	g.Timeout, g.Settle = unhurried, settle
+	s.Timeout, s.Settle = calls, settle
+	g.Timeout, g.Settle = calls, settle
 	s.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
 	g.Rate = s.Rate
 	apps, err := connectors.NewRegistry(s, g, scheduler.Connector(), zuora.Connector(), zohobooks.Connector())

@@ -257,8 +257,7 @@ func TestImportUnderFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.within(hurried)
+			w := newWorld(t, hurried)
 			for i := range n {
 				w.inStripe(map[string]any{"name": fmt.Sprint("Customer ", i), "email": fmt.Sprintf("c%d@acme.test", i)})
 			}

@@ -336,8 +336,7 @@ func TestStrangersRecord(t *testing.T) {
 // TestPersonLooksAgain: what cannot be told apart waits for a person, whose retry looks again.
 func TestPersonLooksAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.within(hurried)
+	w := newWorld(t, hurried)
 	w.link("stripe.customers_in", nil)
 	w.togai.Fault(sim.Fault{Method: "POST", Path: "/customers", Point: "before", Status: 409})
 	w.togai.Fault(sim.Fault{Method: "GET", Path: "/customers/*", Point: "before", Status: 409, Count: 3})

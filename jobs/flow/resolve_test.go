@@ -62,8 +62,7 @@ func TestResolveAdopt(t *testing.T) {
 // TestResolveSendAgain: what did not happen is sent once more, under another key, and once.
 func TestResolveSendAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.within(hurried)
+	w := newWorld(t, hurried)
 	w.link("stripe.customers_in", nil)
 	w.togai.Fault(sim.Fault{Method: "POST", Path: "/customers", Point: "before", Status: 409})
 	w.work()
@@ -204,8 +203,7 @@ func TestRestart(t *testing.T) {
 // TestResolveOfAnImport: a write about one record of many is decided after the run is over, which then takes that record up again.
 func TestResolveOfAnImport(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.within(hurried)
+	w := newWorld(t, hurried)
 	for _, name := range []string{"One", "Two", "Three"} {
 		w.inStripe(map[string]any{"name": name + " Ltd", "email": strings.ToLower(name) + "@acme.test"})
 	}
