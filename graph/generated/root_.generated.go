@@ -2522,7 +2522,8 @@ type PreviewRequest {
 extend type Query {
   """
   What a run of a flow would do, step by step: for the trigger's sample, a payload or a stored event, with the connections you
-  choose. Reads at the vendors count towards their limits; nothing is written, at the vendors or here.
+  choose. Reads at the vendors count towards their limits; nothing is written, at the vendors or here. Where steps are done for
+  each record that another lists, the first page is listed, and they are shown for its first record that is not linked yet.
   """
   previewFlow(
     """What to preview."""

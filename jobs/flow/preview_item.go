@@ -30,6 +30,7 @@ func (v *viewing) list(ctx context.Context, c connectors.Conn, s *db.Step, p pla
 	}
 	w := &passage{a: v.a, step: s, plan: p, first: s.Position + 1}
 	linked := 0
+	v.a.item = nil
 	for _, e := range page.Entries {
 		it := &item{entry: e, slots: slots[e.Record.ID]}
 		if len(it.slots) > 0 {
@@ -47,14 +48,18 @@ func (v *viewing) list(ctx context.Context, c connectors.Conn, s *db.Step, p pla
 		return nil, "", err
 	}
 	v.a.vars["run"].(map[string]any)["linked"] = w.linked(v.a.item)
-	where, who := "", v.a.item.entry.Record.ID
+	says, who := "Listed", v.a.item.entry.Record.ID
 	if page.More {
-		where = " on the first page"
+		says = "Listed on the first page"
+	}
+	says += fmt.Sprintf(": %d", len(page.Entries))
+	if slices.ContainsFunc(v.a.plan.steps[w.first:w.first+p.items], func(p planStep) bool { return p.match != nil }) {
+		says += fmt.Sprintf(", linked already: %d", linked)
 	}
 	if name := v.a.item.entry.Record.Name; name != "" {
 		who = fmt.Sprintf("%s (%s)", name, who)
 	}
-	return out, fmt.Sprintf("Listed%s: %d, linked already: %d. What is done for each is shown for %s.", where, len(page.Entries), linked, who), nil
+	return out, fmt.Sprintf("%s. What is done for each is shown for %s.", says, who), nil
 }
 
 // recognise finds out what the record that is shown is on the other side, by the ids that it names and by ours. note says what
