@@ -83,8 +83,8 @@ func (w *world) refusals() (refused, all int) {
 }
 
 // unrefused makes sure that vendors took the calls, all of them on a machine that keeps up. On one that stands still for a
-// moment, calls that were drawn apart leave together, and a vendor that counts exactly refuses some of those; without a budget
-// it would refuse most.
+// moment, calls that were drawn apart leave together, and a vendor that counts exactly refuses some of those. Without a budget
+// so much is refused that the live runs are not through in time.
 func (w *world) unrefused(t *testing.T, refusedBefore, allBefore int) {
 	t.Helper()
 	refused, all := w.refusals()
