@@ -64,14 +64,22 @@ func (a *Activation) itemKey() string {
 	return "/" + a.item.entry.Record.ID
 }
 
+// slot is the item's own in an account, with or without a record in it; nil when its mapping has none.
+func (it *item) slot(account db.ID, entity string) *db.Slot {
+	i := slices.IndexFunc(it.slots, func(o db.Slot) bool { return o.VendorAccountID == account && o.Entity == entity && o.Role == "" })
+	if i < 0 {
+		return nil
+	}
+	return &it.slots[i]
+}
+
 // isThere tells whether a step would make what is known to be there already, so that it need not have all it would take.
 func (it *item) isThere(s *db.Step, p planStep) bool {
 	if it == nil || p.match == nil {
 		return false
 	}
-	return it.matches(s.VendorAccountID, p.action.Entity) || slices.ContainsFunc(it.slots, func(o db.Slot) bool {
-		return o.VendorAccountID == s.VendorAccountID && o.Entity == p.action.Entity && o.Role == "" && o.ExternalID != ""
-	})
+	o := it.slot(s.VendorAccountID, p.action.Entity)
+	return it.matches(s.VendorAccountID, p.action.Entity) || o != nil && o.ExternalID != ""
 }
 
 // ofItem answers the record that an item is known to be already.
@@ -329,9 +337,10 @@ func (w *passage) do(ctx context.Context, it *item, base db.Run) error {
 func (w *passage) linked(it *item) bool {
 	for k := range w.plan.items {
 		s, p := w.a.steps[w.first+k], w.a.plan.steps[w.first+k]
-		if p.match != nil && slices.ContainsFunc(it.slots, func(o db.Slot) bool {
-			return o.VendorAccountID == s.VendorAccountID && o.Entity == p.action.Entity && o.Role == "" && o.ExternalID != "" && o.RunID != w.a.run.ID
-		}) {
+		if p.match == nil {
+			continue
+		}
+		if o := it.slot(s.VendorAccountID, p.action.Entity); o != nil && o.ExternalID != "" && o.RunID != w.a.run.ID {
 			return true
 		}
 	}

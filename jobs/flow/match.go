@@ -52,9 +52,7 @@ func (w *passage) recognise(ctx context.Context, items []*item) error {
 	}
 	var asked []wanted
 	for _, it := range items {
-		if it.settles || slices.ContainsFunc(it.slots, func(s db.Slot) bool {
-			return s.VendorAccountID == r.conn.VendorAccountID && s.Entity == r.entity && s.Role == ""
-		}) {
+		if it.settles || it.slot(r.conn.VendorAccountID, r.entity) != nil {
 			continue
 		}
 		want, err := r.m.want(ctx, w.a.env(), it)

@@ -66,9 +66,7 @@ func (v *viewing) list(ctx context.Context, c connectors.Conn, s *db.Step, p pla
 // is told by the lists alone, which only a run reads whole.
 func (v *viewing) recognise(ctx context.Context, s *db.Step, p planStep, out *PreviewStep) (note string, err error) {
 	it := v.a.item
-	if slices.ContainsFunc(it.slots, func(o db.Slot) bool {
-		return o.VendorAccountID == s.VendorAccountID && o.Entity == p.action.Entity && o.Role == ""
-	}) {
+	if it.slot(s.VendorAccountID, p.action.Entity) != nil {
 		return "", nil
 	}
 	want, err := p.match.want(ctx, v.env(), it)
