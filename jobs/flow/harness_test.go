@@ -64,12 +64,12 @@ func newWorld(t *testing.T, within ...time.Duration) *world {
 	t.Cleanup(w.hooks.Close)
 	keys, err := seal.Parse(w.keys)
 	must(t, err)
-	s, g := stripe.Connector(), togai.Connector()
-	s.Timeout, s.Settle = calls, settle
-	g.Timeout, g.Settle = calls, settle
-	s.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
-	g.Rate = s.Rate
-	apps, err := connectors.NewRegistry(s, g, scheduler.Connector(), zuora.Connector(), zohobooks.Connector())
+	vendors := []connectors.Connector{stripe.Connector(), togai.Connector(), zuora.Connector(), zohobooks.Connector()}
+	for i := range vendors {
+		vendors[i].Timeout, vendors[i].Settle = calls, settle
+		vendors[i].Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
+	}
+	apps, err := connectors.NewRegistry(append(vendors, scheduler.Connector())...)
 	must(t, err)
 	level := slog.LevelError + 4
 	if testing.Verbose() {

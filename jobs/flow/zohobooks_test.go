@@ -6,11 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"tieline/connectors"
 	"tieline/connectors/schema"
 	"tieline/connectors/sim"
 	"tieline/connectors/togai/togaisim"
-	"tieline/connectors/zohobooks"
 	"tieline/connectors/zohobooks/zohobookssim"
 	"tieline/db"
 	"tieline/jobs/flow"
@@ -21,19 +19,7 @@ func booksWorld(t *testing.T, opts ...zohobookssim.Option) (*world, *zohobookssi
 	t.Helper()
 	w := newWorld(t)
 	s := zohobookssim.New(t, opts...)
-	z := zohobooks.Connector()
-	z.Timeout, z.Settle = unhurried, settle
-	z.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
-	var apps []connectors.Connector
-	for _, a := range w.engine.Apps.Apps() {
-		if a.Key == "zohobooks" {
-			a = z
-		}
-		apps = append(apps, a)
-	}
-	r, err := connectors.NewRegistry(apps...)
-	must(t, err)
-	w.engine.Apps, w.engine.URLs["zohobooks"], w.engine.Logins = r, s.URL, map[string]string{"zohobooks": s.Accounts.URL}
+	w.engine.URLs["zohobooks"], w.engine.Logins = s.URL, map[string]string{"zohobooks": s.Accounts.URL}
 	id, secret := s.Client()
 	w.booksConn = w.connect("zohobooks", "Zoho Books", map[string]string{"mode": "test", "data_center": "us", "client_id": id, "client_secret": secret, "self_client_code": s.SelfClientCode(id)})
 	return w, s

@@ -12,7 +12,6 @@ import (
 	"tieline/connectors"
 	"tieline/connectors/sim"
 	"tieline/connectors/togai/togaisim"
-	"tieline/connectors/zuora"
 	"tieline/connectors/zuora/zuorasim"
 	"tieline/db"
 	"tieline/jobs/flow"
@@ -23,19 +22,7 @@ func zuoraWorld(t *testing.T) (*world, *zuorasim.Sim) {
 	t.Helper()
 	w := newWorld(t)
 	s := zuorasim.New(t, zuorasim.WithBackoff(20*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond))
-	z := zuora.Connector()
-	z.Timeout, z.Settle = unhurried, settle
-	z.Rate = func(connectors.Mode) connectors.Rate { return connectors.Rate{PerSecond: 10000, Burst: 10000} }
-	var apps []connectors.Connector
-	for _, a := range w.engine.Apps.Apps() {
-		if a.Key == "zuora" {
-			a = z
-		}
-		apps = append(apps, a)
-	}
-	r, err := connectors.NewRegistry(apps...)
-	must(t, err)
-	w.engine.Apps, w.engine.URLs["zuora"] = r, s.URL
+	w.engine.URLs["zuora"] = s.URL
 	id, secret := s.Client()
 	charge := s.Product("Credits", map[string]any{"name": "Credit", "type": "OneTime", "model": "FlatFee"})[0]
 	w.zuoraConn = w.connect("zuora", "Zuora", map[string]string{"endpoint": "https://rest.test.zuora.com", "client_id": id, "client_secret": secret, "charge_id": charge})
